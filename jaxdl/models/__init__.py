@@ -1,0 +1,38 @@
+"""Networks by name.
+
+Every network is a Flax module called as `module(x, train=False) -> (logits, features)`: x float
+[B, H, W, C], already normalised; logits float32 [B, K]; features a dict of named arrays whose
+'pooled' entry, float32 [B, D], is what the last linear layer, 'head', reads.
+"""
+
+import difflib
+from collections.abc import Callable
+from functools import partial
+
+import flax.linen as nn
+
+from jaxdl.models.resnet import cifar_resnet, imagenet_resnet
+
+# name -> (num_classes, **kwargs) -> module
+MODELS: dict[str, Callable[..., nn.Module]] = {
+  **{f'resnet{d}': partial(cifar_resnet, d) for d in (8, 14, 20, 32, 44, 56, 110)},
+  **{f'resnet{d}': partial(imagenet_resnet, d) for d in (18, 34, 50, 101, 152)},
+}
+
+
+def create(name: str, num_classes: int, **kwargs) -> nn.Module:
+  """Makes the network called `name`.
+
+  Args:
+    name: a key of `MODELS`.
+    num_classes: K, the width of the logits.
+    **kwargs: fields of the network (dtype, norm_axis, shortcut, stem, width, dropout, ...).
+
+  Raises:
+    ValueError: an unknown name; the message suggests a near one and lists all.
+  """
+  if name not in MODELS:
+    near = difflib.get_close_matches(name.lower(), MODELS, n=1)
+    hint = f'; did you mean {near[0]!r}?' if near else '.'
+    raise ValueError(f'unknown model {name!r}{hint} Known: {", ".join(MODELS)}')
+  return MODELS[name](num_classes, **kwargs)
