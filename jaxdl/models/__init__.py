@@ -11,12 +11,22 @@ from functools import partial
 
 import flax.linen as nn
 
+from jaxdl.models.mlp import MLP
 from jaxdl.models.resnet import cifar_resnet, imagenet_resnet
+from jaxdl.models.vgg import STAGES as VGG_STAGES
+from jaxdl.models.vgg import VGG
+from jaxdl.models.wide_resnet import WideResNet
+
+WRN_SIZES = ((10, 1), (10, 2), (16, 1), (16, 2), (16, 4), (16, 8), (22, 2), (28, 2), (28, 4))
+WRN_SIZES += ((28, 10), (34, 10), (40, 1), (40, 2), (40, 4), (70, 16))
 
 # name -> (num_classes, **kwargs) -> module
 MODELS: dict[str, Callable[..., nn.Module]] = {
+  'mlp': MLP,
   **{f'resnet{d}': partial(cifar_resnet, d) for d in (8, 14, 20, 32, 44, 56, 110)},
   **{f'resnet{d}': partial(imagenet_resnet, d) for d in (18, 34, 50, 101, 152)},
+  **{f'wrn{d}_{k}': partial(WideResNet, depth=d, widening=k) for d, k in WRN_SIZES},
+  **{f'vgg{d}_bn': partial(VGG, depth=d) for d in VGG_STAGES},
 }
 
 
