@@ -1,0 +1,202 @@
+"""The command line of every experiment: `app.run(stages, default_config=...)`."""
+
+import contextlib
+import json
+import os
+import pathlib
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import warnings
+
+from absl import app as absl_app
+from absl import flags
+from ml_collections import config_flags
+
+EXIT_BAD_INPUT = 2
+EXIT_FAILED = 1
+
+
+def run(stages, *, default_config: str) -> None:
+  """Parses the command line, runs the stages that are not done, and exits.
+
+  Flags: `--config=FILE[:variant]` (default `default_config`), `--config.key=value` overrides,
+  `--workdir`, `--data_dir` (or the environment variable JAXDL_DATA), `--dry_run`.
+  Exit codes: 0 done; 1 the run failed (a NaN, a full disk); 2 bad input; 75 stopped by a signal
+  with everything saved (run the same command again).
+
+  Args:
+    stages: `stages(config) -> list[Stage]`; `config` is a locked ConfigDict.
+    default_config: path of the config file, absolute or relative to the experiment's folder.
+  """
+  from jaxdl import cpu
+
+  cpu.reexec_with_huge_pages()
+  experiment = pathlib.Path(sys.argv[0]).resolve()
+  default = str(experiment.parent / default_config)
+  config_flag = config_flags.DEFINE_config_file('config', default, 'Config file[:variant].')
+  workdir_flag = flags.DEFINE_string('workdir', None, 'Output folder; default runs/NAME[-VARIANT].')
+  data_flag = flags.DEFINE_string('data_dir', None, 'Folder of prepared data sets (or JAXDL_DATA).')
+  dry_flag = flags.DEFINE_bool('dry_run', False, 'Print the plan and stop.')
+
+  def main(argv):
+    if len(argv) > 1:
+      _fail(f'Unexpected argument {argv[1]!r}: options are written --name=value.')
+    name, config = experiment.stem, config_flag.value
+    variant = _variant(default)
+    workdir = pathlib.Path(workdir_flag.value or f'runs/{name}{variant and "-" + variant}')
+    if data_flag.value:
+      os.environ['JAXDL_DATA'] = data_flag.value
+    with _readable_errors():
+      _main(stages, config, workdir, experiment, dry_flag.value, name)
+
+  absl_app.run(main, flags_parser=_parse_flags)
+
+
+def _parse_flags(argv):
+  try:
+    return flags.FLAGS(argv)
+  except (flags.Error, AttributeError, TypeError, KeyError, ValueError, OSError) as error:
+    _fail(' '.join(str(error).split()))
+
+
+def _variant(default) -> str:
+  given = [a.split('=', 1)[1] for a in sys.argv[1:] if a.lstrip('-').startswith('config=')]
+  return (given[-1] if given else default).partition(':')[2]
+
+
+def _fail(sentence, code=EXIT_BAD_INPUT):
+  print(f'{pathlib.Path(sys.argv[0]).name}: {sentence}', file=sys.stderr)
+  sys.exit(code)
+
+
+@contextlib.contextmanager
+def _readable_errors():
+  from jaxdl.train import interrupt
+
+  try:
+    with interrupt.handling():
+      yield
+  except interrupt.Interrupted as stop:
+    print(f'\nStopped by {stop}; everything is saved. Go on with:\n  {_command()}', file=sys.stderr)
+    sys.exit(interrupt.EXIT_CODE)
+  except (ValueError, FileNotFoundError, PermissionError, NotADirectoryError) as error:
+    if 'JAXDL_DEBUG' in os.environ:
+      raise
+    _fail(f'{error}\n(JAXDL_DEBUG=1 shows where.)')
+  except Exception as error:
+    from jaxdl.train.loop import NonFinite
+
+    if not isinstance(error, NonFinite) or 'JAXDL_DEBUG' in os.environ:
+      raise
+    _fail(str(error), EXIT_FAILED)
+
+
+def _command() -> str:
+  return shlex.join([pathlib.Path(sys.executable).name, *sys.argv])
+
+
+def _main(stages, config, workdir, experiment, dry_run, name):
+  from jaxdl import cpu
+  from jaxdl.train.stages import run_stages
+
+  warnings.filterwarnings('ignore', category=DeprecationWarning)
+  _compilation_cache()
+  cpu.install()
+  config.lock()
+  todo = stages(config)
+  if dry_run:
+    return _print_plan(todo, workdir)
+  _snapshot(config, workdir, experiment)
+  run_stages(todo, workdir)
+  _say_where(workdir, name)
+
+
+def _compilation_cache() -> None:
+  """Keeps compiled programs in the user's cache folder, unless JAX is told another place."""
+  import jax
+
+  if jax.config.jax_compilation_cache_dir is None:
+    base = pathlib.Path(os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache')
+    jax.config.update('jax_compilation_cache_dir', str(base / 'jaxdl' / 'xla'))
+    jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.2)
+
+
+def _snapshot(config, workdir, experiment) -> None:
+  """Writes what a reader needs to repeat the run: config, sources, versions, commit, command."""
+  from importlib import metadata
+
+  from jaxdl.train.stages import write_json
+
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    if not os.access(workdir, os.W_OK):
+      raise PermissionError
+  except (PermissionError, NotADirectoryError, FileExistsError) as error:
+    raise PermissionError(
+      f'The workdir {workdir} cannot be written; choose another with --workdir=DIR.'
+    ) from error
+  import jax
+
+  device = jax.devices()[0]
+  packages = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
+  write_json(workdir / 'run.json', {
+    'command': _command(),
+    'commit': _commit(experiment.parent),
+    'python': platform.python_version(),
+    'platform': platform.platform(),
+    'device': f'{device.platform}: {device.device_kind} x{jax.device_count()}',
+    'cores': os.cpu_count(),
+    'versions': {p: metadata.version(p) for p in packages},
+  })
+  write_json(workdir / 'config.json', json.loads(config.to_json_best_effort()))
+  source = workdir / 'source'
+  source.mkdir(exist_ok=True)
+  config_file = experiment.parent / 'configs' / experiment.name
+  for file, kept in ((experiment, experiment.name), (config_file, f'config_{experiment.name}')):
+    if file.exists():
+      shutil.copyfile(file, source / kept)
+
+
+def _commit(folder) -> str:
+  git = lambda *a: subprocess.run(
+    ['git', '-C', str(folder), *a], capture_output=True, text=True, check=False
+  ).stdout.strip()
+  try:
+    commit = git('rev-parse', '--short', 'HEAD')
+    return commit + ('+changes' if commit and git('status', '--porcelain', '-uno') else '')
+  except OSError:
+    return ''
+
+
+def _print_plan(stages, workdir) -> None:
+  from jaxdl.train.stages import status
+
+  states, total = status(stages, workdir), 0.0
+  print(f'{"stage":<28}{"state":<8}{"parameters":>12}{"MACs":>16}{"work, TMAC":>12}')
+  for stage in stages:
+    plan = dict(stage.plan()) if stage.plan else {}
+    work = plan.get('work', 0.0)
+    total += 0.0 if states[stage.name] == 'done' else work
+    cell = lambda v, form: format(v, form) if v else '-'
+    print(
+      f'{stage.name:<28}{states[stage.name]:<8}{cell(plan.get("parameters"), ","):>12}'
+      f'{cell(plan.get("MACs"), ","):>16}{cell(work / 1e12, ".3f"):>12}'
+    )
+  print(f'{len(stages)} stages in {workdir}; {total / 1e12:,.1f} TMAC to do (parameters and MACs '
+        'are of one network and one image; a training step counts three times its forward pass).')
+
+
+def _say_where(workdir, name) -> None:
+  report = workdir / 'report' / 'report.html'
+  print(f'\n{name} is done.')
+  if report.exists():
+    print(f'  report       {report}\n               {report.with_suffix(".md")}')
+  checkpoints = sorted({p.parent.parent for p in workdir.glob('*/checkpoints/*') if p.is_dir()})
+  if checkpoints:
+    print(f'  checkpoints  {workdir}/*/checkpoints  ({len(checkpoints)} runs)')
+  if any(workdir.glob('*/events.out.tfevents*')):
+    print(f'  TensorBoard  tensorboard --logdir {workdir}')
+  print(f'  metrics      {workdir}/*/metrics.jsonl')

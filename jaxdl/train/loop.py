@@ -1,0 +1,190 @@
+"""The loop: the only one in the library."""
+
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdl.core import Step, TrainState
+from jaxdl.train import interrupt
+from jaxdl.train.checkpoint import Checkpoints
+from jaxdl.train.metrics import open_writer
+from jaxdl.train.progress import Progress
+
+
+class Every(NamedTuple):
+  """Periods in steps; 0 means only at the end.
+
+  Attributes:
+    log: mean training metrics are written.
+    evaluate: evaluations run.
+    checkpoint: the state is saved.
+    keep: how many checkpoints stay on disk.
+  """
+
+  log: int = 100
+  evaluate: int = 0
+  checkpoint: int = 1000
+  keep: int = 2
+
+
+class NonFinite(RuntimeError):
+  """A metric or an update became NaN or infinite."""
+
+
+def _due(n: int, period: int, last: int) -> bool:
+  return n == last or (period > 0 and n % period == 0)
+
+
+def _next(n: int, periods: Sequence[int], last: int) -> int:
+  return min([last] + [(n // p + 1) * p for p in periods if p > 0])
+
+
+def _means(window) -> dict[str, float]:
+  sums, count = jax.device_get((window['sum'], window['count']))
+  return {k: float(v) / max(float(count), 1.0) for k, v in sums.items()}
+
+
+def _check_finite(means, since, n, good, checkpoint) -> None:
+  bad = [k for k, v in means.items() if not np.isfinite(v)]
+  if bad:
+    kept = f'the checkpoint of step {checkpoint} is kept' if checkpoint else 'no checkpoint was saved'
+    last = ', '.join(f'{k} {v:.4g}' for k, v in good.items()) or 'none'
+    raise NonFinite(
+      f'{", ".join(bad)} became NaN or infinite between step {since + 1} and {n}; {kept}. Last good '
+      f'metrics: {last}. A lower learning rate or gradient clipping usually helps.'
+    )
+
+
+def _dispatch(step: Step, data, many: bool):
+  """Jitted `(state, window, source, frozen, k) -> (state, window)`: k steps and their summed metrics.
+
+  The number of steps is a traced value, so one compilation serves every distance between two
+  events. On a CPU, where a loop brings nothing, k is 1 and there is no loop.
+  """
+
+  def one(state, window, source, frozen):
+    batch = data.batch_at(source, state.step) if hasattr(data, 'batch_at') else source
+    state, metrics = step(state, batch, frozen)
+    window = {
+      'sum': {k: window['sum'].get(k, 0.0) + v for k, v in metrics.items()},
+      'count': window['count'] + 1,
+    }
+    return state, window
+
+  def run(state, window, source, frozen, k):
+    if not many:
+      return one(state, window, source, frozen)
+    body = lambda _, carry: one(*carry, source, frozen)
+    return jax.lax.fori_loop(0, k, body, (state, window))
+
+  return one, jax.jit(run, donate_argnums=0)
+
+
+def fit(
+  *,
+  init: Callable[[], TrainState],
+  step: Step,
+  data,
+  steps: int,
+  workdir,
+  frozen=None,
+  evals: Mapping[str, Callable[[TrainState], Mapping[str, float]]] | None = None,
+  watch: Callable | None = None,
+  every: Every = Every(),
+  per_dispatch: int | None = None,
+  hparams: Mapping | None = None,
+  label: str = 'train',
+) -> TrainState:
+  """Trains for `steps` updates, or goes on from the newest checkpoint in `workdir`.
+
+  A run that was stopped anywhere and started again ends in the same state, bit for bit, as one that
+  was not, and leaves the same metrics.jsonl: batches and randomness are functions of the step, and
+  the metrics summed since the last line are part of the checkpoint.
+
+  Args:
+    init: makes the first state; jitted here.
+    step: from `grad_step` or `alternate`.
+    data: resident (`arrays`, `batch_at`) or streaming (`batches`), see `jaxdl.data.pipeline`.
+    steps: the last step.
+    workdir: gets `checkpoints/`, `metrics.jsonl` and TensorBoard's event files.
+    frozen: handed to the objective; never donated, never saved.
+    evals: name -> function of the state; its numbers are written as `name/key`.
+    watch: `watch(writer, n, state)` at every evaluation, for images and histograms.
+    every: the periods.
+    per_dispatch: most steps in one device program; default 1 on a CPU and 100 elsewhere.
+    hparams: written once for TensorBoard's table.
+    label: shown with the progress.
+
+  Raises:
+    NonFinite: naming the range of steps; the last good checkpoint stays.
+    Interrupted: after a signal, with the state saved.
+    Mismatch: when the checkpoint belongs to another model.
+  """
+  workdir = pathlib.Path(workdir)
+  streaming = not hasattr(data, 'batch_at')
+  if per_dispatch is None:
+    per_dispatch = 1 if streaming or jax.default_backend() == 'cpu' else 100
+  one, run = _dispatch(step, data, many=per_dispatch > 1)
+
+  if streaming:
+    example = next(iter(data.batches(0)))
+    source = jax.tree.map(np.asarray, example)
+  else:
+    source = jax.device_put(data.arrays)
+  like = jax.eval_shape(init)
+  empty = {'sum': {}, 'count': jnp.zeros((), jnp.int32)}
+  window_like = jax.eval_shape(one, like, empty, source, frozen)[1]
+  fresh = lambda: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), window_like)
+
+  with Checkpoints(workdir / 'checkpoints', every.keep) as checkpoints:
+    restored = checkpoints.restore({'state': like, 'window': window_like})
+    if restored is None:
+      n, state, window = 0, jax.jit(init)(), fresh()
+    else:
+      n, state, window = restored[0], restored[1]['state'], restored[1]['window']
+    if n > steps:
+      raise ValueError(
+        f'{workdir} holds a checkpoint of step {n}, past the end of this run ({steps} steps): use '
+        'another --workdir, or load it as a starting point instead.'
+      )
+    saved, good, logged = n, {}, n
+    batches = iter(data.batches(n)) if streaming else None
+    with (
+      open_writer(workdir, resume_step=n) as writer,
+      Progress(label, steps, n, data.batch_size) as progress,
+    ):
+      if hparams:
+        writer.hparams(hparams)
+      while n < steps:
+        event = _next(n, (every.log, every.evaluate, every.checkpoint), steps)
+        k = min(event - n, per_dispatch)
+        before = window['count']
+        state, window = run(state, window, next(batches) if streaming else source, frozen, k)
+        jax.block_until_ready(before)  # run at most one dispatch ahead, so that a stop is prompt
+        n += k
+        progress.update(n)
+        stop = interrupt.requested()
+        if not (n == event or stop):
+          continue
+        means = _means(window)
+        _check_finite(means, logged, n, good, saved)
+        if _due(n, every.log, steps):
+          writer.scalars(n, {f'train/{name}': v for name, v in means.items()})
+          progress.note({name: means[name] for name in ('loss', 'accuracy') if name in means})
+          good, logged, window = means, n, fresh()
+        if _due(n, every.evaluate, steps):
+          for name, evaluate in (evals or {}).items():
+            writer.scalars(n, {f'{name}/{key}': float(v) for key, v in evaluate(state).items()})
+          if watch is not None:
+            watch(writer, n, state)
+        if _due(n, every.checkpoint, steps) or stop:
+          writer.flush()
+          checkpoints.save(n, {'state': state, 'window': window})
+          saved = n
+        if n < steps:
+          interrupt.poll()
+  return state
