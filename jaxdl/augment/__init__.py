@@ -1,0 +1,1 @@
+"""Input-space transforms: (params, model_state, batch, key, frozen) -> batch."""

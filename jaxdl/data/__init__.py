@@ -1,0 +1,1 @@
+"""Image sets by name, subsets of them, and batches that depend on (seed, n) alone."""

@@ -1,0 +1,82 @@
+"""Prepared archives: one plain `.npz` per set, which anyone can make."""
+
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from jaxdl.data.dataset import Dataset, Split, make_dataset, make_split
+
+
+def read(name: str, path: Path) -> Dataset:
+  """Reads an archive.
+
+  Args:
+    name: the set's name.
+    path: a `.npz` with uint8 `train_images`, `test_images` [N, H, W, C], integer `train_labels`,
+      `test_labels` [N] and, optionally, `label_names` and further `train_<x>`, `test_<x>`. Those
+      with one entry per example become extras; others (lists of indices, say) are left out. Labels
+      of shape [N, H, W] are masks: they become the extra `segmentation`, with label 0 for all.
+      Either half may be missing or have no images.
+
+  Raises:
+    ValueError: not a readable archive, or its arrays do not fit together.
+  """
+  try:
+    with np.load(path, allow_pickle=False) as archive:
+      arrays = {key: archive[key] for key in archive.files}
+  except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+    raise ValueError(
+      f'{path} is not a readable archive ({error}); make it again with '
+      f"'python -m jaxdl.data prepare {name}'."
+    ) from error
+  halves = [half for half in ('train', 'test') if f'{half}_images' in arrays]
+  if not halves:
+    raise ValueError(
+      f"{path} holds neither 'train_images' nor 'test_images'; it holds "
+      f'{sorted(arrays) or "nothing"}.'
+    )
+  for half in halves:
+    if f'{half}_labels' not in arrays:
+      raise ValueError(f"{path} holds '{half}_images' but no '{half}_labels'.")
+  found = {half: _split(arrays, half, f"'{half}' in {path}") for half in halves}
+  empty = _empty_like(found[halves[0]])
+  return make_dataset(
+    name, found.get('train', empty), found.get('test', empty), arrays.get('label_names')
+  )
+
+
+def write(dataset: Dataset, path: Path) -> None:
+  """Writes an archive whole or not at all: a temporary file beside it, then a rename."""
+  arrays = {'label_names': np.array(dataset.label_names)}
+  for half, split in (('train', dataset.train), ('test', dataset.test)):
+    arrays[f'{half}_images'], arrays[f'{half}_labels'] = split.images, split.labels
+    arrays.update({f'{half}_{name}': x for name, x in split.extras.items()})
+  path.parent.mkdir(parents=True, exist_ok=True)
+  part = path.with_name(f'.{path.name}.{os.getpid()}.part')
+  try:
+    with open(part, 'wb') as file:
+      np.savez(file, **arrays)
+    os.replace(part, path)
+  finally:
+    part.unlink(missing_ok=True)
+
+
+def _split(arrays: dict, half: str, where: str) -> Split:
+  images, labels = arrays[f'{half}_images'], arrays[f'{half}_labels']
+  prefix = f'{half}_'
+  extras = {
+    key.removeprefix(prefix): x
+    for key, x in arrays.items()
+    if key.startswith(prefix) and x.ndim and len(x) == len(images)
+  }
+  del extras['images']
+  extras.pop('labels', None)
+  if labels.ndim == 3 and labels.shape == images.shape[:3]:
+    extras['segmentation'], labels = labels, np.zeros(len(labels), np.int32)
+  return make_split(images, labels, extras, where=where)
+
+
+def _empty_like(split: Split) -> Split:
+  return Split(split.images[:0], split.labels[:0], {k: x[:0] for k, x in split.extras.items()})

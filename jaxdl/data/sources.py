@@ -1,0 +1,73 @@
+"""Sets by name: embedded, a prepared archive, TensorFlow Datasets, or a folder of images."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from jaxdl.data import archive, embedded, folders, tfds_source
+from jaxdl.data.dataset import Dataset
+from jaxdl.data.shapes import shapes
+
+# name -> () -> Dataset, always there
+EMBEDDED: dict[str, Callable[[], Dataset]] = {
+  'mnist5k': embedded.mnist5k,
+  'digits': embedded.digits,
+  'shapes': shapes,
+}
+
+
+def load(
+  name: str,
+  data_dir: str | os.PathLike | None = None,
+  folder: str | os.PathLike | None = None,
+  size: int | None = None,
+) -> Dataset:
+  """Loads an image set.
+
+  Looks, in this order, at the folder if one is given; the embedded sets; the prepared archive
+  `<data_dir>/<name>.npz`; TensorFlow Datasets.
+
+  Args:
+    name: of the set; with `folder`, only a label.
+    data_dir: where the archives are; without it the environment variable JAXDL_DATA, and without
+      that ~/.cache/jaxdl/data.
+    folder: a class-per-folder image tree, see `jaxdl.data.folders`.
+    size: with `folder`, the side in pixels to bring the images to.
+
+  Raises:
+    ValueError: the set is nowhere, or what was found is not a valid set; the message says what was
+      looked for, where, and the command that prepares it.
+  """
+  if folder is not None:
+    return folders.read(name, Path(folder), size)
+  if size is not None:
+    raise ValueError('A size can only be asked for together with a folder of images.')
+  if name in EMBEDDED:
+    return EMBEDDED[name]()
+  path = archive_path(name, data_dir)
+  if path.exists():
+    return archive.read(name, path)
+  try:
+    return tfds_source.read(name)
+  except tfds_source.Unavailable as error:
+    raise ValueError(
+      f"There is no set '{name}': it is not embedded ({', '.join(EMBEDDED)}), {path} does not "
+      f'exist, and {error}; prepare it with '
+      f"'python -m jaxdl.data prepare {name} [--folder DIR] --data_dir {path.parent}'."
+    ) from error
+
+
+def archive_path(name: str, data_dir: str | os.PathLike | None = None) -> Path:
+  """Where the archive of a set belongs.
+
+  Raises:
+    ValueError: the name is not a plain file name.
+  """
+  if not name or name.startswith('.') or name != os.path.basename(name):
+    raise ValueError(f"'{name}' is not a set's name; use letters, digits, '-' and '_'.")
+  return resolve_data_dir(data_dir) / f'{name}.npz'
+
+
+def resolve_data_dir(data_dir: str | os.PathLike | None = None) -> Path:
+  """The argument, else the environment variable JAXDL_DATA, else ~/.cache/jaxdl/data."""
+  return Path(data_dir or os.environ.get('JAXDL_DATA') or '~/.cache/jaxdl/data').expanduser()
