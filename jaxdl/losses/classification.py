@@ -1,0 +1,70 @@
+"""Per-example classification losses and scores."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+
+def cross_entropy(logits, labels, smoothing=0.0):
+  """Softmax cross-entropy of each example, in nats.
+
+  Label smoothing follows Szegedy et al. 2016 (1512.00567, section 7): the target becomes
+  `(1 - smoothing) * target + smoothing / K`.
+
+  Args:
+    logits: float [B, K], any finite scale; half precision is raised to float32.
+    labels: int [B] in [0, K), or target distributions float [B, K].
+    smoothing: in [0, 1]; a number or a scalar array.
+
+  Returns:
+    float [B].
+
+  Raises:
+    ValueError: the labels fit neither form.
+  """
+  logits = _at_least_float32(logits)
+  labels = _checked(logits, labels)
+  if labels.ndim == logits.ndim:
+    loss = optax.softmax_cross_entropy(logits, labels.astype(logits.dtype))
+  else:
+    loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+  # Skipped for a plain zero: masked classes (-inf logits) would turn 0 * inf into NaN.
+  if not isinstance(smoothing, jax.Array) and smoothing == 0:
+    return loss
+  uniform = jax.nn.logsumexp(logits, -1) - logits.mean(-1)
+  return (1 - smoothing) * loss + smoothing * uniform
+
+
+def correct(logits, labels):
+  """1.0 where the largest logit is at the label, else 0.0.
+
+  Args:
+    logits: float [B, K]. Among equal largest logits the first counts.
+    labels: int [B], or target distributions float [B, K] (their largest entry is the label).
+
+  Returns:
+    float32 [B].
+
+  Raises:
+    ValueError: the labels fit neither form.
+  """
+  labels = _checked(logits, labels)
+  if labels.ndim == logits.ndim:
+    labels = labels.argmax(-1)
+  return (logits.argmax(-1) == labels).astype(jnp.float32)
+
+
+def _at_least_float32(x):
+  return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def _checked(logits, labels):
+  labels = jnp.asarray(labels)
+  hard = jnp.issubdtype(labels.dtype, jnp.integer) and labels.shape == logits.shape[:-1]
+  soft = jnp.issubdtype(labels.dtype, jnp.floating) and labels.shape == logits.shape
+  if not (hard or soft):
+    raise ValueError(
+      f'Labels are {labels.dtype} {labels.shape} for logits {logits.shape}: pass integer labels '
+      f'of shape {logits.shape[:-1]} or float target distributions of shape {logits.shape}.'
+    )
+  return labels
