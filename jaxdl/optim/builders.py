@@ -1,0 +1,136 @@
+"""An optimizer from plain values."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxdl.core import PyTree
+from jaxdl.optim.leaves import is_kernel, kernels_mask
+from jaxdl.optim.options import check_keys, check_name
+from jaxdl.optim.params_ema import params_ema
+from jaxdl.optim.schedules import schedule
+from jaxdl.optim.sharpness_aware import sharpness_aware
+from jaxdl.optim.weight_noise import gaussian_weight_noise
+
+COMMON = ('name', 'lr', 'schedule', 'weight_decay', 'decay', 'clip', 'perturbation', 'ema')
+OWN = {
+  'sgd': ('momentum', 'nesterov'),
+  'adam': ('b1', 'b2', 'eps'),
+  'adamw': ('b1', 'b2', 'eps'),
+  'lars': ('momentum', 'nesterov'),
+  'muon': ('momentum', 'nesterov'),
+}
+PERTURBATIONS = {'sam': sharpness_aware, 'gaussian': gaussian_weight_noise}
+
+
+def build(
+  config: Mapping[str, Any], total_steps: int
+) -> optax.GradientTransformationExtraArgs:
+  """The chain perturbation -> clip -> decay -> optimizer -> average.
+
+  Args:
+    config:
+      name: 'sgd' (default), 'adam', 'adamw', 'lars' or 'muon'.
+      lr: the largest learning rate; or leave it out and give the schedule's `peak`.
+      schedule: a mapping or a name, see `jaxdl.optim.schedules.schedule`; default constant.
+      momentum, nesterov: sgd (default 0), lars (.9) and muon (.95).
+      b1, b2, eps: adam and adamw.
+      weight_decay: sgd and adam: added to the gradient before the momentum (L2); adamw and muon:
+        decoupled; lars: inside its trust ratio. Default 0.
+      decay: 'all' or 'kernels' (no biases, no normalisation). With 'kernels', lars also leaves
+        the others out of its trust ratio.
+      clip: largest global norm of the gradient, or None.
+      perturbation: None, {'name': 'sam', **arguments of sharpness_aware} (its rho may be a
+        schedule, as a mapping) or {'name': 'gaussian', **arguments of gaussian_weight_noise}
+        (its mask may be 'kernels').
+      ema: decay of the average of the parameters, or None.
+    total_steps: length of the run.
+
+  Raises:
+    ValueError: an unknown name or key (with the nearest known one), or no learning rate.
+  """
+  config = dict(config)
+  name = config.get('name', 'sgd')
+  check_name('optimizer', name, OWN)
+  check_keys(f'optimizer {name}', config, COMMON + OWN[name])
+  lr = _learning_rate(config, total_steps)
+  decay = config.get('decay', 'all')
+  check_name('decay', decay, ('all', 'kernels'))
+  mask = kernels_mask if decay == 'kernels' else None
+  weight_decay = config.get('weight_decay') or 0.0
+  own = {key: config[key] for key in OWN[name] if config.get(key) is not None}
+
+  links = []
+  if config.get('perturbation') is not None:
+    links.append(_perturbation(config['perturbation'], total_steps))
+  if config.get('clip') is not None:
+    links.append(optax.clip_by_global_norm(config['clip']))
+  if name in ('sgd', 'adam') and weight_decay:
+    links.append(optax.add_decayed_weights(weight_decay, mask))
+  if name == 'sgd':
+    links.append(optax.sgd(lr, **{**own, 'momentum': own.get('momentum') or None}))
+  elif name == 'adam':
+    links.append(optax.adam(lr, **own))
+  elif name == 'adamw':
+    links.append(optax.adamw(lr, weight_decay=weight_decay, mask=mask, **own))
+  elif name == 'lars':
+    masks = {} if mask is None else {'weight_decay_mask': mask, 'trust_ratio_mask': mask}
+    links.append(optax.lars(lr, weight_decay=weight_decay, **masks, **own))
+  else:
+    links.append(_muon(lr, weight_decay, mask, **own))
+  if config.get('ema') is not None:
+    links.append(params_ema(config['ema']))
+  return optax.chain(*links)
+
+
+def _learning_rate(config: Mapping[str, Any], total_steps: int) -> optax.Schedule:
+  values = config.get('schedule') or 'constant'
+  values = {'name': values} if isinstance(values, str) else dict(values)
+  lr, peak = config.get('lr'), values.get('peak')
+  if (lr is None) == (peak is None):
+    raise ValueError("Give the learning rate once: as 'lr', or as the schedule's 'peak'.")
+  return schedule({**values, 'peak': peak if lr is None else lr}, total_steps)
+
+
+def _perturbation(
+  config: Mapping[str, Any], total_steps: int
+) -> optax.GradientTransformationExtraArgs:
+  values = dict(config)
+  name = values.pop('name', None)
+  check_name('perturbation', name, PERTURBATIONS)
+  factory = PERTURBATIONS[name]
+  check_keys(f'perturbation {name}', values, tuple(inspect.signature(factory).parameters))
+  radius = 'rho' if name == 'sam' else 'sigma'
+  if values.get(radius) is None:
+    raise ValueError(f'The perturbation {name!r} needs {radius!r}, its size.')
+  if name == 'sam' and hasattr(values['rho'], 'keys'):
+    values['rho'] = schedule(values['rho'], total_steps)
+  if values.get('mask') == 'kernels':
+    values['mask'] = kernels_mask
+  return factory(**values)
+
+
+def _muon(lr, weight_decay, mask, momentum=0.95, nesterov=True) -> optax.GradientTransformation:
+  return optax.contrib.muon(
+    lr,
+    beta=momentum,
+    nesterov=nesterov,
+    weight_decay=weight_decay,
+    adam_weight_decay=0.0 if mask else weight_decay,
+    muon_weight_dimension_numbers=_muon_axes,
+  )
+
+
+def _muon_axes(params: PyTree) -> PyTree:
+  """Matrices as they are, convolution kernels as (window x inputs) x outputs; None elsewhere."""
+
+  def axes(path, w):
+    if not is_kernel(path) or jnp.ndim(w) < 2:
+      return None
+    return optax.contrib.MuonDimensionNumbers(tuple(range(jnp.ndim(w) - 1)), jnp.ndim(w) - 1)
+
+  return jax.tree_util.tree_map_with_path(axes, params)

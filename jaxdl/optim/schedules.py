@@ -1,0 +1,70 @@
+"""Learning-rate schedules from plain values, built on optax."""
+
+import collections
+from collections.abc import Mapping
+from typing import Any
+
+import optax
+
+from jaxdl.optim.options import check_keys, check_name
+
+NAMES = ('constant', 'cosine', 'steps', 'linear', 'cyclic')
+KEYS = ('name', 'peak', 'warmup', 'milestones', 'factor', 'end')
+
+
+def schedule(config: Mapping[str, Any], total_steps: int) -> optax.Schedule:
+  """The value at every step of a run.
+
+  All names start with a linear warm-up from 0 to `peak`, if there is one, and then:
+  `constant` stays; `cosine` falls along half a cosine to `end`; `linear` falls straight to `end`;
+  `steps` is multiplied by `factor` at every milestone; `cyclic` is one triangle, `linear` with its
+  peak in the middle of the run unless `warmup` says otherwise. Past the end the last value holds.
+
+  Args:
+    config: `name`; `peak`; `warmup` (below 1: a fraction of the run, otherwise a number of steps;
+      default 0); `milestones` (ascending fractions of the run, default (.5, .75)); `factor`
+      (default .1); `end` (default 0).
+    total_steps: length of the run.
+
+  Raises:
+    ValueError: an unknown name or key, a missing peak, a warm-up as long as the run, milestones
+      that do not ascend within (0, 1).
+  """
+  config = dict(config)
+  check_keys('schedule', config, KEYS)
+  name = config.get('name', 'constant')
+  check_name('schedule', name, NAMES)
+  if config.get('peak') is None:
+    raise ValueError(f"The schedule {name!r} needs 'peak', its largest value.")
+  if total_steps < 1:
+    raise ValueError(f'A schedule needs at least one step, got total_steps={total_steps}.')
+  peak, end = config['peak'], config.get('end', 0.0)
+  warmup = _warmup_steps(config.get('warmup', 0.5 if name == 'cyclic' else 0), total_steps)
+  rest = total_steps - warmup
+
+  if name == 'constant':
+    main = optax.constant_schedule(peak)
+  elif name == 'cosine':
+    main = optax.cosine_decay_schedule(peak, rest, alpha=end / peak if peak else 0.0)
+  elif name == 'steps':
+    milestones = tuple(config.get('milestones', (0.5, 0.75)))
+    if any(not 0 < m < 1 for m in milestones) or list(milestones) != sorted(set(milestones)):
+      raise ValueError(f'milestones are ascending fractions of the run, got {milestones}.')
+    if any(m * total_steps < warmup for m in milestones):
+      raise ValueError(f'The milestone {milestones[0]} lies within the warm-up.')
+    factors = collections.defaultdict(lambda: 1.0)
+    for m in milestones:  # in a very short run two of them may fall on one step
+      factors[max(1, round(m * total_steps) - warmup)] *= config.get('factor', 0.1)
+    main = optax.piecewise_constant_schedule(peak, dict(factors))
+  else:
+    main = optax.linear_schedule(peak, end, rest)
+  if not warmup:
+    return main
+  return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), main], [warmup])
+
+
+def _warmup_steps(warmup: float, total_steps: int) -> int:
+  steps = round(warmup * total_steps) if warmup < 1 else int(warmup)
+  if not 0 <= steps < total_steps:
+    raise ValueError(f'A warm-up of {warmup} does not fit into {total_steps} steps.')
+  return steps
