@@ -57,7 +57,7 @@ def build(
   name = config.get('name', 'sgd')
   check_name('optimizer', name, OWN)
   check_keys(f'optimizer {name}', config, COMMON + OWN[name])
-  lr = _learning_rate(config, total_steps)
+  lr = learning_rate(config, total_steps)
   decay = config.get('decay', 'all')
   check_name('decay', decay, ('all', 'kernels'))
   mask = kernels_mask if decay == 'kernels' else None
@@ -87,7 +87,12 @@ def build(
   return optax.chain(*links)
 
 
-def _learning_rate(config: Mapping[str, Any], total_steps: int) -> optax.Schedule:
+def learning_rate(config: Mapping[str, Any], total_steps: int) -> optax.Schedule:
+  """The learning rate of the optimizer that `build` makes of the same config, at every step.
+
+  Raises:
+    ValueError: the learning rate is missing or given twice.
+  """
   values = config.get('schedule') or 'constant'
   values = {'name': values} if isinstance(values, str) else dict(values)
   lr, peak = config.get('lr'), values.get('peak')

@@ -14,7 +14,7 @@ def gaussian_noise(
   params: PyTree,
   sigma: float | Array,
   relative: bool = False,
-  mask: Callable[[PyTree], PyTree] | None = None,
+  mask: PyTree | Callable[[PyTree], PyTree] | None = None,
 ) -> PyTree:
   """A draw of noise for every parameter.
 
@@ -26,29 +26,29 @@ def gaussian_noise(
       multiples of the tensor's root mean square ||w||_2 / sqrt(n), which makes nets whose weights
       differ in scale comparable.
     relative: see sigma.
-    mask: params -> tree of bool; leaves marked False get zero noise. None = all leaves get noise.
+    mask: tree of bool like `params`, or a function params -> such a tree; leaves marked False get
+      zero noise. None = all leaves get noise.
 
   Returns:
     Noise in float32, shaped like `params`.
   """
   leaves, treedef = jax.tree.flatten(params)
-  chosen = [True] * len(leaves) if mask is None else treedef.flatten_up_to(mask(params))
+  mask = mask(params) if callable(mask) else mask
+  chosen = [True] * len(leaves) if mask is None else treedef.flatten_up_to(mask)
 
-  def draw(i, w):
+  def draw(i, w, noisy):
     w = w.astype(jnp.float32)
     deviation = sigma * jnp.sqrt(jnp.mean(jnp.square(w))) if relative else sigma
-    return deviation * jax.random.normal(jax.random.fold_in(key, i), w.shape)
+    noise = deviation * jax.random.normal(jax.random.fold_in(key, i), w.shape)
+    return jnp.where(noisy, noise, 0.0)
 
-  return treedef.unflatten(
-    draw(i, w) if noisy else jnp.zeros(w.shape, jnp.float32)
-    for i, (w, noisy) in enumerate(zip(leaves, chosen, strict=True))
-  )
+  return treedef.unflatten(map(draw, range(len(leaves)), leaves, chosen))
 
 
 def gaussian_weight_noise(
   sigma: float,
   relative: bool = False,
-  mask: Callable[[PyTree], PyTree] | None = None,
+  mask: PyTree | Callable[[PyTree], PyTree] | None = None,
 ) -> optax.GradientTransformationExtraArgs:
   """Replaces the gradient at w by the gradient at w + noise, drawn anew at every update.
 
