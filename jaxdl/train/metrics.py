@@ -113,9 +113,8 @@ class Means(flax.struct.PyTreeNode):
     averages = {
       name: metrics.Average(total=self.total[name], count=self.count[name]) for name in self.total
     }
-    return metrics.Collection.create(**dict.fromkeys(averages, metrics.Average))(
-      _reduction_counter=metrics._ReductionCounter.empty(), **averages
-    )
+    collection = metrics.Collection.create(**dict.fromkeys(averages, metrics.Average))
+    return collection.empty().replace(**averages)
 
 
 def open_writer(logdir, resume_step: int = 0) -> 'Writer':

@@ -1,0 +1,1 @@
+"""Figures and reports. Every figure function is pure and returns a matplotlib `Figure`."""
