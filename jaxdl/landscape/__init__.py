@@ -14,7 +14,6 @@ from jaxdl.landscape.dataset import (
 )
 from jaxdl.landscape.perturbation import WorstCase, gaussian_accuracy, worst_case
 from jaxdl.landscape.recalibration import recalibrate
-from jaxdl.landscape.selection import is_kernel, kernel_mask
 from jaxdl.landscape.slices import filter_normalized_direction, loss_line, loss_surface
 
 __all__ = [
@@ -24,8 +23,6 @@ __all__ = [
   'filter_normalized_direction',
   'gaussian_accuracy',
   'hessian_vector_product',
-  'is_kernel',
-  'kernel_mask',
   'lanczos',
   'loss_and_grad',
   'loss_line',

@@ -38,7 +38,8 @@ def gaussian_accuracy(
     key: typed key.
     draws: noise samples for each sigma.
     relative: the meaning of `sigmas`.
-    mask: tree of bools like `params`, True where noise goes (`kernel_mask(params)`); None: all.
+    mask: params -> tree of bools, True where noise goes (`jaxdl.optim.leaves.kernels_mask`);
+      None: all. A function defined anew for each call compiles anew.
     calibration_images: training images [M, H, W, C] from which the BatchNorm statistics are
       recomputed after each draw; None keeps the trained ones.
     chunk: images per forward pass.
@@ -49,15 +50,15 @@ def gaussian_accuracy(
     standard deviation over draws, 0 for a single draw) and `accuracies`, `losses` [S, draws].
   """
   return _gaussian_accuracy(
-    model, params, model_state, images, labels, jnp.asarray(sigmas, jnp.float32), key, mask,
-    calibration_images, draws=draws, relative=relative, chunk=chunk, loss=loss,
+    model, params, model_state, images, labels, jnp.asarray(sigmas, jnp.float32), key,
+    calibration_images, draws=draws, relative=relative, mask=mask, chunk=chunk, loss=loss,
   )
 
 
-@functools.partial(jax.jit, static_argnames=('model', 'draws', 'relative', 'chunk', 'loss'))
+@functools.partial(jax.jit, static_argnames=('model', 'draws', 'relative', 'mask', 'chunk', 'loss'))
 def _gaussian_accuracy(
-  model, params, model_state, images, labels, sigmas, key, mask, calibration_images, *,
-  draws, relative, chunk, loss,
+  model, params, model_state, images, labels, sigmas, key, calibration_images, *,
+  draws, relative, mask, chunk, loss,
 ):
   def one(sigma_and_draw):
     sigma, draw = sigma_and_draw
@@ -118,7 +119,7 @@ def worst_case(
     steps: gradients taken.
     step_size: the length of all steps together, in units of rho.
     start: the size of the random start, in units of rho.
-    mask: tree of bools like `params`, True where weights may move; None: all.
+    mask: params -> tree of bools, True where weights may move, as in `gaussian_accuracy`.
     chunk: images per gradient.
     loss: (logits, labels) -> [B].
 
@@ -131,20 +132,21 @@ def worst_case(
   if norm not in _GEOMETRIES:
     raise ValueError(f"norm is {norm!r}: pass 'l2' or 'linf'.")
   return _worst_case(
-    model, params, model_state, images, labels, rho, key, step_size, start, mask,
-    norm=norm, steps=steps, chunk=chunk, loss=loss,
+    model, params, model_state, images, labels, rho, key, step_size, start,
+    norm=norm, steps=steps, mask=mask, chunk=chunk, loss=loss,
   )
 
 
-@functools.partial(jax.jit, static_argnames=('model', 'norm', 'steps', 'chunk', 'loss'))
+@functools.partial(jax.jit, static_argnames=('model', 'norm', 'steps', 'mask', 'chunk', 'loss'))
 def _worst_case(
-  model, params, model_state, images, labels, rho, key, step_size, start, mask, *,
-  norm, steps, chunk, loss,
+  model, params, model_state, images, labels, rho, key, step_size, start, *,
+  norm, steps, mask, chunk, loss,
 ):
   direction, project, sample = _GEOMETRIES[norm]
   arrays = (model_state, images, labels)
   moved = lambda eps: jax.tree.map(jnp.add, params, eps)
-  masked = lambda t: t if mask is None else jax.tree.map(lambda x, m: jnp.where(m, x, 0), t, mask)
+  chosen = jax.tree.map(lambda _: True, params) if mask is None else mask(params)
+  masked = lambda tree: jax.tree.map(lambda m, x: x if m else jnp.zeros_like(x), chosen, tree)
   value = lambda eps: mean_metrics(model, moved(eps), *arrays, chunk=chunk, loss=loss)['loss']
 
   def keep_better(best, eps, at_eps):

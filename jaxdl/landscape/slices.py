@@ -8,8 +8,8 @@ import optax
 from jax import lax
 
 from jaxdl.landscape.dataset import mean_metrics
-from jaxdl.landscape.selection import is_kernel
 from jaxdl.losses.classification import cross_entropy
+from jaxdl.optim.leaves import is_kernel
 
 
 def filter_normalized_direction(key, params):

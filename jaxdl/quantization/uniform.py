@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxdl.landscape.selection import is_kernel
+from jaxdl.optim.leaves import is_kernel
 
 _CLIPS = ('max', 'mse')
 # Ternary Gaussian weights are best clipped near a fifth of the maximum of a large tensor.
@@ -16,9 +16,9 @@ _FRACTIONS = 100
 def quantize_params(params, bits, per_channel=False, clip='max'):
   """Rounds every kernel to `2**bits - 1` levels; the rest stays in float.
 
-  Kernels (leaves named 'kernel') include the first and the last layer. They are quantised before
-  any folding of BatchNorm; BatchNorm, biases and activations stay in float32. The result is
-  dequantised: float values on the grid, so that the model runs as before.
+  Kernels (`jaxdl.optim.leaves.is_kernel`) include the first and the last layer. They are quantised
+  before any folding of BatchNorm; BatchNorm, biases and activations stay in float32. The result
+  is dequantised: float values on the grid, so that the model runs as before.
 
   Args:
     params: parameter tree.
@@ -41,7 +41,7 @@ def quantize_params(params, bits, per_channel=False, clip='max'):
   if clip not in _CLIPS:
     raise ValueError(f'clip is {clip!r}: pass one of {_CLIPS}.')
   if not any(is_kernel(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)):
-    raise ValueError("No leaf named 'kernel': pass the parameters of a Flax model.")
+    raise ValueError("No kernel among the parameters: pass the parameters of a Flax model.")
   return _quantize_params(params, bits, per_channel=per_channel, clip=clip)
 
 
