@@ -228,7 +228,9 @@ def _sum_over_chunks(product, x, dy):
   cut = lambda v, i: lax.dynamic_slice_in_dim(v, i * chunk, chunk)
   step = lambda i, total: total + product(cut(x, i), cut(dy, i))
   like = jax.eval_shape(lambda x, dy: product(cut(x, 0), cut(dy, 0)), x, dy)
-  return lax.fori_loop(0, n // chunk, step, jnp.zeros(like.shape, like.dtype))
+  # An empty sum is a zero that shard_map's types know to differ between devices, as the rest does.
+  zero = x[:0].sum() + dy[:0].sum()
+  return lax.fori_loop(0, n // chunk, step, jnp.full(like.shape, zero, like.dtype))
 
 
 def _fold_3x3(x, dy):
