@@ -60,11 +60,14 @@ h2{break-after:avoid}figure,tr{break-inside:avoid}}
 
 def inline(text: str) -> str:
   """`code`, **bold** and [text](address) as HTML; all else is escaped."""
-  pieces = re.split(r'(`[^`]+`)', text)
-  return ''.join(
-    f'<code>{html.escape(piece[1:-1])}</code>' if i % 2 else _emphasis(piece)
-    for i, piece in enumerate(pieces)
-  )
+  # Code is set aside first, so that nothing inside it is taken for markup.
+  codes = re.findall(r'`([^`]+)`', text)
+  out = html.escape(re.sub(r'`[^`]+`', '\0', text.replace('\0', '')))
+  out = re.sub(r'\*\*(.+?)\*\*', r'<strong>\1</strong>', out)
+  out = re.sub(r'\[([^\]]+)\]\(([^)\s]+)\)', _link, out)
+  for code in codes:
+    out = out.replace('\0', f'<code>{html.escape(code)}</code>', 1)
+  return out
 
 
 def plain(text: str) -> str:
@@ -92,12 +95,11 @@ def table(header: Sequence[str], rows, numeric: Sequence[bool], caption: str) ->
     pairs = zip(cells, align, strict=True)
     return '<tr>' + ''.join(f'<{tag}{a}>{inline(cell)}</{tag}>' for cell, a in pairs) + '</tr>'
 
-  body = '\n'.join(line('td', row) for row in rows)
-  note = f'<caption>{inline(caption)}</caption>' if caption else ''
-  head = line('th', header)
-  return (
-    f'<div class="table"><table>{note}\n<thead>{head}</thead>\n<tbody>\n{body}\n</tbody></table></div>'
-  )
+  parts = ['<div class="table"><table>']
+  parts += [f'<caption>{inline(caption)}</caption>'] if caption else []
+  parts += [f'<thead>{line("th", header)}</thead>', '<tbody>']
+  parts += [line('td', row) for row in rows]
+  return '\n'.join([*parts, '</tbody></table></div>'])
 
 
 def figure(source: str, caption: str, width: int) -> str:
@@ -151,13 +153,6 @@ def slug(title: str, used: set[str]) -> str:
     anchor, number = f'{base}-{number}', number + 1
   used.add(anchor)
   return anchor
-
-
-def _emphasis(text: str) -> str:
-  text = html.escape(text)
-  text = re.sub(r'\*\*(.+?)\*\*', r'<strong>\1</strong>', text, flags=re.S)
-  link = r'\[([^\]]+)\]\(((?:https?://|mailto:|[\w./#-])[^)\s:]*[^)\s]*)\)'
-  return re.sub(link, _link, text)
 
 
 def _link(found: re.Match) -> str:

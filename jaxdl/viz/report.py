@@ -185,7 +185,7 @@ class Report:
           body.append(page.blocks(markdown))
         case Table():
           body.append(page.table(block.header, block.rows, block.numeric, block.caption))
-        case Image(name, caption, png, width):
+        case Image(_, caption, png, width):
           source = f'data:image/png;base64,{base64.b64encode(png).decode()}'
           body.append(page.figure(source, caption, round(width * 96)))
     return page.document(self.title, page.blocks(self.intro), contents, '\n'.join(body))

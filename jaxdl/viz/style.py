@@ -69,17 +69,18 @@ def styled(function):
   return wrapped
 
 
-def panels(count: int = 1, columns: int = 3, size=(5.6, 3.7)) -> tuple[Figure, list]:
-  """A figure of `count` axes, at most `columns` beside each other, each `size` inches.
+def panels(count: int = 1, columns: int = 3) -> tuple[Figure, list]:
+  """A figure of `count` axes, at most `columns` beside each other.
 
-  One panel gets `size`; several share a width that still reads at the width of a page.
+  Several panels share the width of a page (9.4 inches), so that their text keeps its size there.
   """
   if count < 1:
     raise ValueError('a figure needs at least one panel: no names were given.')
   columns = min(columns, count)
   rows = -(-count // columns)
-  shrink = {1: 1.0, 2: 0.8}.get(columns, 0.65)
-  figure = Figure((size[0] * shrink * columns, size[1] * shrink * rows), layout='constrained')
+  width = 5.6 if columns == 1 else 9.4 / columns
+  height = 0.45 + rows * min(3.3, 1.3 + 0.42 * width)
+  figure = Figure((width * columns, height), layout='constrained')
   axes = [figure.add_subplot(rows, columns, i + 1) for i in range(count)]
   return figure, axes
 
