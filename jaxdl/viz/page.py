@@ -44,7 +44,8 @@ th{background:var(--head);font-weight:600;border-bottom:2px solid var(--line);
 vertical-align:bottom}
 td{border-bottom:1px solid var(--line)}
 tbody tr:nth-child(even){background:var(--stripe)}
-.number{text-align:right;white-space:nowrap}
+.number{text-align:right}
+.number,.whole{white-space:nowrap}
 figure{margin:0 0 2rem}
 figure img{display:block;max-width:100%;height:auto;background:#fff;border:1px solid var(--line);
 border-radius:8px;padding:8px}
@@ -89,11 +90,11 @@ def blocks(markdown: str) -> str:
 
 def table(header: Sequence[str], rows, numeric: Sequence[bool], caption: str) -> str:
   """An HTML table that scrolls by itself where it is wider than the page."""
-  align = [' class="number"' if right else '' for right in numeric]
+  kind = lambda cell, right: ' class="number"' if right else ' class="whole"' * ('±' in cell)
 
   def line(tag, cells):
-    pairs = zip(cells, align, strict=True)
-    return '<tr>' + ''.join(f'<{tag}{a}>{inline(cell)}</{tag}>' for cell, a in pairs) + '</tr>'
+    pairs = zip(cells, numeric, strict=True)
+    return '<tr>' + ''.join(f'<{tag}{kind(c, n)}>{inline(c)}</{tag}>' for c, n in pairs) + '</tr>'
 
   parts = ['<div class="table"><table>']
   parts += [f'<caption>{inline(caption)}</caption>'] if caption else []
