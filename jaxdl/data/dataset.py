@@ -10,8 +10,16 @@ RESERVED = ('image', 'label', 'index', 'mask', 'step')
 UNLABELLED = -1
 
 
-class Split(NamedTuple):
-  """One part of a set. Build it with `make_split`, which checks it.
+class _Columns(NamedTuple):
+  images: np.ndarray
+  labels: np.ndarray
+  extras: Mapping[str, np.ndarray]
+
+
+class Split(_Columns):
+  """One part of a set, a named tuple whose length is the number of examples.
+
+  Build it with `make_split`, which checks it.
 
   Attributes:
     images: uint8 [N, H, W, C], values 0..255.
@@ -19,14 +27,14 @@ class Split(NamedTuple):
     extras: name -> array [N, ...] of further facts about each example (masks, attributes).
   """
 
-  images: np.ndarray
-  labels: np.ndarray
-  extras: Mapping[str, np.ndarray]
+  __slots__ = ()
 
-  @property
-  def size(self) -> int:
-    """The number of examples. (`len` of a named tuple counts its fields.)"""
+  def __len__(self) -> int:
     return len(self.images)
+
+  def _replace(self, **changes) -> 'Split':
+    # The inherited one compares len(self) with the number of fields.
+    return Split(**{**self._asdict(), **changes})
 
 
 class Dataset(NamedTuple):
@@ -66,7 +74,7 @@ class Dataset(NamedTuple):
     require_examples(self.train, f"The training split of '{self.name}'")
     channels = self.image_shape[-1]
     counts = np.zeros((channels, 256), np.int64)
-    for start in range(0, self.train.size, 2048):
+    for start in range(0, len(self.train), 2048):
       block = self.train.images[start : start + 2048]
       for c in range(channels):
         counts[c] += np.bincount(block[..., c].ravel(), minlength=256)
@@ -133,19 +141,18 @@ def make_dataset(
   Raises:
     ValueError: both empty, different image shapes, or a label without a name.
   """
-  if not train.size and not test.size:
+  if not train and not test:
     raise ValueError(f"The set '{name}' is empty: no training and no test images.")
   if train.images.shape[1:] != test.images.shape[1:]:
-    if train.size and test.size:
+    if train and test:
       raise ValueError(
         f"The set '{name}' has training images of shape {train.images.shape[1:]} but test images "
         f'of shape {test.images.shape[1:]}; they must agree.'
       )
-    shape = (train if train.size else test).images.shape[1:]
-    train, test = (s if s.size else s._replace(images=s.images.reshape(0, *shape))
-                   for s in (train, test))
-  largest = max((int(s.labels.max()) for s in (train, test) if s.size), default=-1)
-  smallest = min((int(s.labels.min()) for s in (train, test) if s.size), default=0)
+    shape = (train or test).images.shape[1:]
+    train, test = (s or s._replace(images=s.images.reshape(0, *shape)) for s in (train, test))
+  largest = max((int(s.labels.max()) for s in (train, test) if s), default=-1)
+  smallest = min((int(s.labels.min()) for s in (train, test) if s), default=0)
   names = tuple(map(str, range(largest + 1) if label_names is None else label_names))
   if smallest < UNLABELLED or largest >= len(names):
     raise ValueError(
@@ -157,7 +164,7 @@ def make_dataset(
 
 def require_examples(split: Split, where: str = 'The split') -> None:
   """Raises ValueError if the split is empty."""
-  if not split.size:
+  if not split:
     raise ValueError(f'{where} is empty: there are no images to read from it.')
 
 
@@ -179,7 +186,7 @@ def first(split: Split, n: int) -> Split:
 
 
 def hold_out(split: Split, count: int, seed: int) -> tuple[Split, Split]:
-  """Splits off exactly `count` random examples.
+  """Splits off exactly `count` random examples (0: none, and the held-out part is empty).
 
   Both parts keep the order of the original and are disjoint; NumPy's global generator is not used.
 
@@ -187,14 +194,14 @@ def hold_out(split: Split, count: int, seed: int) -> tuple[Split, Split]:
     (the rest, the held-out part).
 
   Raises:
-    ValueError: count is not in 1..N-1.
+    ValueError: count is negative, or nothing would be left.
   """
-  if not 1 <= count < split.size:
+  if count and not 0 < count < len(split):
     raise ValueError(
-      f'Cannot hold out {count} of {split.size} examples; the count must be 1..{split.size - 1}.'
+      f'Cannot hold out {count} of {len(split)} examples; the count must be 0..{len(split) - 1}.'
     )
-  held = np.zeros(split.size, bool)
-  held[_generator(seed).permutation(split.size)[:count]] = True
+  held = np.zeros(len(split), bool)
+  held[_generator(seed).permutation(len(split))[:count]] = True
   return take(split, np.flatnonzero(~held)), take(split, np.flatnonzero(held))
 
 

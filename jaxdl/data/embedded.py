@@ -30,10 +30,10 @@ def _balanced(name: str, images, labels, share: float) -> Dataset:
   """Gives the same share of every class to test, in a shuffled order that is always the same."""
   split = make_split(images, labels)
   generator = np.random.default_rng(0)
-  test = np.zeros(split.size, bool)
+  test = np.zeros(len(split), bool)
   for c in np.unique(labels):
     members = generator.permutation(np.flatnonzero(labels == c))
     test[members[: round(share * len(members))]] = True
   # The packages keep their digits sorted by class or writer; `first(split, n)` should not be.
-  order = generator.permutation(split.size)
+  order = generator.permutation(len(split))
   return make_dataset(name, take(split, order[~test[order]]), take(split, order[test[order]]))

@@ -17,7 +17,7 @@ EMBEDDED: dict[str, Callable[[], Dataset]] = {
 
 
 def load(
-  name: str,
+  name: str | None = None,
   data_dir: str | os.PathLike | None = None,
   folder: str | os.PathLike | None = None,
   size: int | None = None,
@@ -28,7 +28,7 @@ def load(
   `<data_dir>/<name>.npz`; TensorFlow Datasets.
 
   Args:
-    name: of the set; with `folder`, only a label.
+    name: of the set; with `folder` it may be left out, and is then that of the folder.
     data_dir: where the archives are; without it the environment variable JAXDL_DATA, and without
       that ~/.cache/jaxdl/data.
     folder: a class-per-folder image tree, see `jaxdl.data.folders`.
@@ -39,7 +39,10 @@ def load(
       looked for, where, and the command that prepares it.
   """
   if folder is not None:
-    return folders.read(name, Path(folder), size)
+    folder = Path(folder).expanduser()
+    return folders.read(name or folder.resolve().name, folder, size)
+  if not name:
+    raise ValueError('Which set? Give its name or a folder of images.')
   if size is not None:
     raise ValueError('A size can only be asked for together with a folder of images.')
   if name in EMBEDDED:
