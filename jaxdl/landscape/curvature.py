@@ -28,7 +28,7 @@ class Eigenvalues(NamedTuple):
 
 
 def top_eigenvalues(
-  model, params, model_state, images, labels, *, key, k=5, iterations=25, chunk=250,
+  model, params, model_state, images, labels, *, key, k=5, iterations=25, chunk=125,
   loss=cross_entropy,
 ):
   """The algebraically largest eigenvalues of the Hessian of the mean loss, by Lanczos.

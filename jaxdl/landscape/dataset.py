@@ -60,7 +60,7 @@ def sum_over_chunks(f, images, labels, chunk):
   return lax.scan(body, zeros, jnp.arange(-(-n // chunk)))[0]
 
 
-def mean_metrics(model, params, model_state, images, labels, *, chunk=500, loss=cross_entropy):
+def mean_metrics(model, params, model_state, images, labels, *, chunk=125, loss=cross_entropy):
   """Mean loss and accuracy over a set, the model in eval mode.
 
   Differentiable in `params`; the chunks are rematerialised, so memory does not grow with N
@@ -72,7 +72,8 @@ def mean_metrics(model, params, model_state, images, labels, *, chunk=500, loss=
     model_state: its state (batch statistics).
     images: uint8 [N, H, W, C], or float in [0, 1].
     labels: int [N] or float [N, K].
-    chunk: examples per forward pass.
+    chunk: examples per forward pass. The default is the fastest for CIFAR networks on a CPU; an
+      accelerator wants 1,000 and more.
     loss: (logits [B, K], labels) -> [B].
 
   Returns:
@@ -90,7 +91,7 @@ def mean_metrics(model, params, model_state, images, labels, *, chunk=500, loss=
 
 
 def mean_loss_and_grad(
-  model, params, model_state, images, labels, *, chunk=500, loss=cross_entropy
+  model, params, model_state, images, labels, *, chunk=125, loss=cross_entropy
 ):
   """The mean loss over a set and its gradient in the parameters, from per-chunk gradients.
 
@@ -108,7 +109,7 @@ def mean_loss_and_grad(
 
 
 def hessian_vector_product(
-  model, params, model_state, images, labels, vector, *, chunk=500, loss=cross_entropy
+  model, params, model_state, images, labels, vector, *, chunk=125, loss=cross_entropy
 ):
   """The Hessian of the mean loss times a vector, forward over reverse, chunk by chunk.
 
@@ -144,7 +145,7 @@ def evaluate_arrays(model, *, loss=cross_entropy):
   """`mean_metrics` of one model, jitted.
 
   Returns:
-    (params, model_state, images, labels, chunk=500) -> `{'loss', 'accuracy'}`. Asking again for
+    (params, model_state, images, labels, chunk=125) -> `{'loss', 'accuracy'}`. Asking again for
     the same model does not compile again.
   """
   return functools.partial(_mean_metrics, model, loss=loss)
@@ -154,6 +155,6 @@ def loss_and_grad(model, *, loss=cross_entropy):
   """`mean_loss_and_grad` of one model, jitted.
 
   Returns:
-    (params, model_state, images, labels, chunk=500) -> (loss, gradient tree).
+    (params, model_state, images, labels, chunk=125) -> (loss, gradient tree).
   """
   return functools.partial(_mean_loss_and_grad, model, loss=loss)

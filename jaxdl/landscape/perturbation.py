@@ -20,7 +20,7 @@ from jaxdl.optim.weight_noise import gaussian_noise
 
 def gaussian_accuracy(
   model, params, model_state, images, labels, sigmas, key, *, draws=20, relative=False, mask=None,
-  calibration_images=None, chunk=500, loss=cross_entropy,
+  calibration_images=None, chunk=125, loss=cross_entropy,
 ):
   """Accuracy and loss at w + noise, for each sigma, over several draws.
 
@@ -41,7 +41,7 @@ def gaussian_accuracy(
     mask: params -> tree of bools, True where noise goes (`jaxdl.optim.leaves.kernels_mask`);
       None: all. A function defined anew for each call compiles anew.
     calibration_images: training images [M, H, W, C] from which the BatchNorm statistics are
-      recomputed after each draw; None keeps the trained ones.
+      recomputed after each draw, as by `recalibrate`; None keeps the trained ones.
     chunk: images per forward pass.
     loss: (logits, labels) -> [B].
 
@@ -66,7 +66,7 @@ def _gaussian_accuracy(
     noisy = jax.tree.map(jnp.add, params, noise)
     state = model_state
     if calibration_images is not None:
-      state = recalibrate(model, noisy, state, calibration_images, chunk=chunk)
+      state = recalibrate(model, noisy, state, calibration_images)
     return mean_metrics(model, noisy, state, images, labels, chunk=chunk, loss=loss)
 
   size = len(sigmas)
@@ -98,7 +98,7 @@ class WorstCase(NamedTuple):
 
 def worst_case(
   model, params, model_state, images, labels, rho, key, *, norm='l2', steps=20, step_size=2.5,
-  start=0.1, mask=None, chunk=500, loss=cross_entropy,
+  start=0.1, mask=None, chunk=125, loss=cross_entropy,
 ):
   """The weights within `rho` that raise the loss most: projected steepest ascent.
 

@@ -38,7 +38,7 @@ def filter_normalized_direction(key, params):
 
 
 def loss_line(
-  model, params, model_state, images, labels, direction, alphas, *, chunk=500, loss=cross_entropy
+  model, params, model_state, images, labels, direction, alphas, *, chunk=125, loss=cross_entropy
 ):
   """Loss and accuracy at `w + alpha * direction`.
 
@@ -63,7 +63,7 @@ def loss_line(
 
 
 def loss_surface(
-  model, params, model_state, images, labels, directions, alphas, betas, *, chunk=500,
+  model, params, model_state, images, labels, directions, alphas, betas, *, chunk=125,
   loss=cross_entropy,
 ):
   """Loss and accuracy at `w + alpha * directions[0] + beta * directions[1]` over a grid.

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import optax
+from jax import lax
 
 
 def cross_entropy(logits, labels, smoothing=0.0):
@@ -22,8 +23,11 @@ def cross_entropy(logits, labels, smoothing=0.0):
   Raises:
     ValueError: the labels fit neither form.
   """
-  logits = _at_least_float32(logits)
+  logits = jnp.asarray(logits)
   labels = _checked(logits, labels)
+  logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+  # Without the shift, log(sum(exp)) of logits near 1e4 carries their rounding error, 1e-3.
+  logits = logits - lax.stop_gradient(logits.max(-1, keepdims=True))
   if labels.ndim == logits.ndim:
     loss = optax.softmax_cross_entropy(logits, labels.astype(logits.dtype))
   else:
@@ -48,14 +52,11 @@ def correct(logits, labels):
   Raises:
     ValueError: the labels fit neither form.
   """
+  logits = jnp.asarray(logits)
   labels = _checked(logits, labels)
   if labels.ndim == logits.ndim:
     labels = labels.argmax(-1)
   return (logits.argmax(-1) == labels).astype(jnp.float32)
-
-
-def _at_least_float32(x):
-  return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def _checked(logits, labels):
