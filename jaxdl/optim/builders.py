@@ -114,7 +114,8 @@ def _perturbation(
     raise ValueError(f'The perturbation {name!r} needs {radius!r}, its size.')
   if name == 'sam' and hasattr(values['rho'], 'keys'):
     values['rho'] = schedule(values['rho'], total_steps)
-  if values.get('mask') == 'kernels':
+  if isinstance(values.get('mask'), str):
+    check_name('mask', values['mask'], ('kernels',))
     values['mask'] = kernels_mask
   return factory(**values)
 

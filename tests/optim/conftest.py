@@ -52,7 +52,9 @@ def step_of(tx, axis_name=None, loss=loss_of):
 def problem():
   key = lambda i: jax.random.fold_in(jax.random.key(3), i)
   params = {
-    'first': {'kernel': jax.random.normal(key(0), (5, 6)) * 0.5, 'bias': jnp.full(6, 0.1)},
+    'first': {
+      'kernel': jax.random.normal(key(0), (5, 6)) * 0.5, 'bias': jnp.full(6, 0.1, jnp.float32),
+    },
     'second': {'kernel': jax.random.normal(key(1), (6, 3)) * 0.5, 'bias': jnp.zeros(3)},
   }
   batch = jax.random.normal(key(2), (8, 5)), jax.random.randint(key(3), (8,), 0, 3)

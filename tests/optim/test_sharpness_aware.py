@@ -252,8 +252,9 @@ def on_devices(step, mode, problem, tx):
   return jax.jit(mapped)(problem.params, state, problem.batch, key)[0]
 
 
-@pytest.mark.parametrize('mode', ['pmap', 'shard_map'])
-@pytest.mark.parametrize('norm, steps', [('l2', 1), ('l2', 3), ('linf', 1)])
+@pytest.mark.parametrize('mode, norm, steps', [
+  ('pmap', 'l2', 1), ('shard_map', 'l2', 3), ('shard_map', 'linf', 1),
+])
 def test_devices_and_microbatches(problem, loss, make_step, mode, norm, steps):
   assert jax.device_count() >= 4
   link = functools.partial(sharpness_aware, RHO, norm, steps)
