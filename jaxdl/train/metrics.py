@@ -170,12 +170,13 @@ class Writer:
       return
     arrays = {}
     for name, value in images.items():
-      value = np.asarray(value, np.float32)
-      if value.ndim != 4 or value.shape[-1] not in (1, 3, 4):
+      value = np.asarray(value)
+      if value.ndim != 4 or value.shape[-1] not in (1, 3, 4) or value.dtype.kind in 'iu':
         raise ValueError(
-          f"images '{name}' have shape {list(value.shape)}; expected [N, H, W, C], C = 1, 3 or 4."
+          f"images '{name}' are {value.dtype} {list(value.shape)}; expected float [N, H, W, C] in "
+          '[0, 1], C = 1, 3 or 4.'
         )
-      arrays[name] = np.clip(np.nan_to_num(value), 0, 1)
+      arrays[name] = np.clip(np.nan_to_num(value.astype(np.float32)), 0, 1)
     self._mirror('write_images', int(step), arrays)
 
   def histograms(self, step: int, arrays: Mapping[str, Array]) -> None:

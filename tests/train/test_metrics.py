@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from clu import metrics as clu_metrics
 
 from jaxdl.train import metrics as metrics_lib
 from jaxdl.train.metrics import Means, open_writer, read_metrics
@@ -38,6 +37,7 @@ def test_mean_over_a_set_does_not_depend_on_the_batch_size(size):
 
 
 def test_same_sums_as_clu():
+  clu_metrics = pytest.importorskip('clu.metrics')
   rng = np.random.default_rng(1)
   values, mask = rng.normal(size=9).astype(np.float32), rng.random(9) < 0.6
   average = clu_metrics.Average.from_model_output(jnp.asarray(values), jnp.asarray(mask))
@@ -199,6 +199,7 @@ def _events(logdir):
 def test_tensorboard_reads_back_what_was_written(tmp_path, monkeypatch):
   pytest.importorskip('tensorflow')
   pytest.importorskip('tensorboard')
+  pytest.importorskip('clu')
   monkeypatch.delenv('JAXDL_TENSORBOARD', raising=False)
   import io
 
@@ -218,6 +219,9 @@ def test_tensorboard_reads_back_what_was_written(tmp_path, monkeypatch):
         writer.images(1, {'samples': images, 'wild': 3 * images - 1})
         writer.histograms(1, {'w': np.arange(100.0), 'narrow': narrow, 'none': [np.nan]})
         writer.text(1, {'note': 'hello'})
+        for wrong in (np.zeros((1, 2, 2, 3), np.uint8), np.zeros((2, 2, 3))):
+          with pytest.raises(ValueError, match="images 'x' are"):
+            writer.images(1, {'x': wrong})
 
   with warnings.catch_warnings():
     warnings.simplefilter('error')
