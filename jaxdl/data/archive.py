@@ -8,6 +8,11 @@ import numpy as np
 
 from jaxdl.data.dataset import Dataset, Split, make_dataset, make_split
 
+_HEADERS = {
+  (1, 0): np.lib.format.read_array_header_1_0,
+  (2, 0): np.lib.format.read_array_header_2_0,
+}
+
 
 def read(name: str, path: Path) -> Dataset:
   """Reads an archive.
@@ -45,6 +50,26 @@ def read(name: str, path: Path) -> Dataset:
   return make_dataset(
     name, found.get('train', empty), found.get('test', empty), arrays.get('label_names')
   )
+
+
+def describe(path: Path) -> dict[str, tuple[int, ...]]:
+  """The shapes of the image arrays by half ('train', 'test'), from the headers alone.
+
+  Raises:
+    ValueError: not a readable archive.
+  """
+  shapes = {}
+  try:
+    with zipfile.ZipFile(path) as archive:
+      for half in ('train', 'test'):
+        if f'{half}_images.npy' in archive.namelist():
+          with archive.open(f'{half}_images.npy') as file:
+            version = np.lib.format.read_magic(file)
+            header = _HEADERS[version]
+            shapes[half] = header(file)[0]
+  except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    raise ValueError(f'{path} is not a readable archive ({error}).') from error
+  return shapes
 
 
 def write(dataset: Dataset, path: Path) -> None:

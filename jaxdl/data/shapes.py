@@ -28,7 +28,7 @@ _CHUNK = 500
 
 @functools.cache
 def shapes() -> Dataset:
-  """5,000 training and 1,000 test images, the same on every machine."""
+  """5,000 training and 1,000 test images, always the same ones."""
   return make_dataset('shapes', make_shapes(5000, seed=0), make_shapes(1000, seed=1), LABEL_NAMES)
 
 
@@ -82,17 +82,17 @@ def _coverage(labels: np.ndarray, attributes: np.ndarray) -> np.ndarray:
 
 def _paint(generator, cover: np.ndarray, attributes: np.ndarray) -> np.ndarray:
   n = len(cover)
-  pixel = lambda x: x[:, None, None, :]
-  palette = np.array(list(COLOURS.values()), np.float32)
+  pixel = lambda x: x.astype(np.float32)[:, None, None, :]
+  palette = np.array(list(COLOURS.values()))
   colour = palette[attributes[:, 0].astype(int)]
-  shade = 1 + 0.25 * _gradient(generator, n)
+  light_direction = generator.uniform(0, 2 * np.pi, n)
+  shade = 1 + np.float32(0.25 / SIDE * np.sqrt(2)) * _along(light_direction)
   surface = pixel(colour + generator.normal(0, 0.04, (n, 3))) * shade[..., None]
   dark, light = _ground_colours(generator, colour)
-  texture = _texture(generator, n)[..., None]
-  ground = pixel(dark) * (1 - texture) + pixel(light) * texture
-  image = ground + cover[..., None] * (surface - ground)
-  image = image + generator.normal(0, 0.03, image.shape)
-  return np.round(255 * np.clip(image, 0, 1)).astype(np.uint8)
+  image = pixel(dark) + pixel(light - dark) * _texture(generator, n)[..., None]
+  image += cover[..., None] * (surface - image)
+  image += np.float32(0.03) * generator.standard_normal(image.shape, np.float32)
+  return np.rint(255 * np.clip(image, 0, 1)).astype(np.uint8)
 
 
 def _ground_colours(generator, colour: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -110,24 +110,19 @@ def _ground_colours(generator, colour: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def _texture(generator, n: int) -> np.ndarray:
-  """[n, 32, 32] in 0..1: clouds, stripes, checks or dots, one kind per image."""
-  angle = generator.uniform(0, np.pi, (n, 1, 1))
-  period = generator.uniform(4, 10, (n, 1, 1))
-  phase = generator.uniform(0, 2 * np.pi, (2, n, 1, 1))
-  x, y = np.meshgrid(np.arange(SIDE), np.arange(SIDE))
-  wave = 2 * np.pi / period
-  a = np.sin(wave * (np.cos(angle) * x + np.sin(angle) * y) + phase[0])
-  b = np.sin(wave * (np.cos(angle) * y - np.sin(angle) * x) + phase[1])
-  soft = lambda t: 0.5 + 0.5 * np.tanh(2 * t)
-  kinds = np.stack([_clouds(generator, n), soft(a), soft(2 * a * b), soft(3 * (a + b - 0.8))])
-  return kinds[generator.integers(len(kinds), size=n), np.arange(n)]
+  """float32 [n, 32, 32] in 0..1: clouds, stripes, checks or dots, one kind per image."""
+  kinds = (_clouds, _stripes, _checks, _dots)
+  kind = generator.integers(len(kinds), size=n)
+  texture = np.empty((n, SIDE, SIDE), np.float32)
+  for i, draw in enumerate(kinds):
+    texture[kind == i] = 0.5 + 0.5 * np.tanh(draw(generator, int((kind == i).sum())))
+  return texture
 
 
 def _clouds(generator, n: int) -> np.ndarray:
   """Noise on a coarse and a fine grid, interpolated bilinearly."""
   layers = [(5, 1.0), (11, 0.5)]
-  noise = sum(w * _enlarge(generator.normal(0, 1, (n, k, k))) for k, w in layers)
-  return 0.5 + 0.5 * np.tanh(noise)
+  return sum(weight * _enlarge(generator.normal(0, 1, (n, k, k))) for k, weight in layers)
 
 
 def _enlarge(grid: np.ndarray) -> np.ndarray:
@@ -137,11 +132,36 @@ def _enlarge(grid: np.ndarray) -> np.ndarray:
   return weights @ grid @ weights.T
 
 
-def _gradient(generator, n: int) -> np.ndarray:
-  """A linear ramp of light in -1..1 along a random direction, [n, 32, 32]."""
-  angle = generator.uniform(0, 2 * np.pi, (n, 1, 1))
-  x, y = np.meshgrid(np.linspace(-1, 1, SIDE), np.linspace(-1, 1, SIDE))
-  return (np.cos(angle) * x + np.sin(angle) * y) / np.sqrt(2)
+def _stripes(generator, n: int) -> np.ndarray:
+  return 2 * _waves(generator, n)[0]
+
+
+def _checks(generator, n: int) -> np.ndarray:
+  a, b = _waves(generator, n)
+  return 4 * a * b
+
+
+def _dots(generator, n: int) -> np.ndarray:
+  a, b = _waves(generator, n)
+  return 6 * (a + b - np.float32(0.8))
+
+
+def _waves(generator, n: int) -> tuple[np.ndarray, np.ndarray]:
+  """Two sinusoids [n, 32, 32] of one period, 4 to 10 pixels, at right angles to each other."""
+  angle = generator.uniform(0, np.pi, n)
+  wave = (2 * np.pi / generator.uniform(4, 10, n)).astype(np.float32)[:, None, None]
+  phase = generator.uniform(0, 2 * np.pi, (2, n, 1, 1)).astype(np.float32)
+  return tuple(
+    np.sin(wave * _along(angle + turn) + p)
+    for turn, p in zip((0, np.pi / 2), phase, strict=True)
+  )
+
+
+def _along(angle: np.ndarray) -> np.ndarray:
+  """Pixels from the image's centre in the direction of each angle, float32 [n, 32, 32]."""
+  place = np.arange(SIDE, dtype=np.float32) - np.float32((SIDE - 1) / 2)
+  cos, sin = (f(angle).astype(np.float32)[:, None, None] for f in (np.cos, np.sin))
+  return cos * place[None, None, :] + sin * place[None, :, None]
 
 
 # Signed distances (negative inside) of shapes with circumradius 1 around the origin, v upwards.
@@ -193,8 +213,8 @@ def _crescent(u, v):
 
 def _heart(u, v):
   """Two half discs on the upper sides of a square that stands on its corner."""
-  v = v + 0.15
-  side = 0.62
+  v = v + 0.08
+  side = 0.54
   a, b = (u + v) / np.sqrt(2), (v - u) / np.sqrt(2)
   square = _box(a, b, side, side)
   discs = np.minimum(np.hypot(a - side, b), np.hypot(a, b - side)) - side

@@ -1,0 +1,109 @@
+"""python -m jaxdl.data: prepares archives and lists the sets that are ready."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from jaxdl.data import archive, folders, tfds_source
+from jaxdl.data.dataset import Dataset
+from jaxdl.data.sources import EMBEDDED, archive_path, resolve_data_dir
+
+USER_ERROR = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+  """Runs one command and returns the exit code: 0, or 2 after one sentence about a user's error."""
+  options = _parser().parse_args(arguments)
+  try:
+    options.run(options)
+  except (ValueError, OSError) as error:
+    print(f'jaxdl.data: {error}', file=sys.stderr)
+    return USER_ERROR
+  return 0
+
+
+def prepare(options) -> None:
+  """Turns a folder of images or a TFDS set into an archive."""
+  if options.name in EMBEDDED:
+    raise ValueError(f"'{options.name}' is embedded and needs no preparation; choose another name.")
+  if options.size is not None and options.folder is None:
+    raise ValueError('--size needs --folder: only images of a folder are resized.')
+  path = archive_path(options.name, options.data_dir)
+  if options.folder is not None:
+    folder = Path(options.folder).expanduser()
+    dataset = folders.read(options.name, folder, options.size)
+  else:
+    dataset = _from_tfds(options.name)
+  archive.write(dataset, path)
+  print(f'{path}: {len(dataset.train)} training and {len(dataset.test)} test images of shape '
+        f'{_times(dataset.image_shape)}, {dataset.num_classes} classes')
+
+
+def list_sets(options) -> None:
+  """Prints what is ready and where, and what TFDS could prepare."""
+  data_dir = resolve_data_dir(options.data_dir)
+  rows = [_embedded_row(name, read()) for name, read in EMBEDDED.items()]
+  paths = sorted(data_dir.glob('*.npz')) if data_dir.is_dir() else []
+  rows += [_archive_row(path) for path in paths if not path.name.startswith('.')]
+  print(_table([('NAME', 'TRAIN', 'TEST', 'SHAPE', 'WHERE'), *rows]))
+  ready = {row[0] for row in rows}
+  others = [name for name in tfds_source.KNOWN if name not in ready]
+  print(f'\nArchives are looked for in {data_dir}.')
+  if others:
+    print("'python -m jaxdl.data prepare NAME' gets these, or any other image classification set, "
+          f'from TensorFlow Datasets: {", ".join(others)}.')
+
+
+def _from_tfds(name: str) -> Dataset:
+  try:
+    return tfds_source.read(name)
+  except tfds_source.Unavailable as error:
+    raise ValueError(
+      f"Cannot prepare '{name}': {error}; give a class-per-folder image tree with --folder."
+    ) from error
+
+
+def _embedded_row(name: str, dataset: Dataset) -> tuple[str, ...]:
+  sizes = (str(len(dataset.train)), str(len(dataset.test)))
+  return (name, *sizes, _times(dataset.image_shape), 'embedded')
+
+
+def _archive_row(path: Path) -> tuple[str, ...]:
+  try:
+    shapes = archive.describe(path)
+  except ValueError:
+    return (path.stem, '-', '-', '-', f'{path} (not readable)')
+  counts = (str(shapes[half][0]) if half in shapes else '0' for half in ('train', 'test'))
+  image = next((s[1:] for s in shapes.values()), ())
+  return (path.stem, *counts, _times(image) or '-', str(path))
+
+
+def _times(shape: Sequence[int]) -> str:
+  return 'x'.join(map(str, shape))
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+  widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+  line = lambda row: '  '.join(x.ljust(w) for x, w in zip(row, widths, strict=True)).rstrip()
+  return '\n'.join(map(line, rows))
+
+
+def _parser() -> argparse.ArgumentParser:
+  parser = argparse.ArgumentParser(prog='python -m jaxdl.data', description=__doc__)
+  commands = parser.add_subparsers(required=True, metavar='COMMAND')
+  directory = {'help': 'folder of archives (default: $JAXDL_DATA or ~/.cache/jaxdl/data)'}
+  one = commands.add_parser('prepare', help='make an archive of a TFDS set or a folder of images')
+  one.add_argument('name', metavar='NAME', help='of the set')
+  one.add_argument('--folder', metavar='DIR', help='class-per-folder image tree')
+  one.add_argument('--size', type=int, metavar='N', help='side to bring the images to, in pixels')
+  one.add_argument('--data_dir', metavar='DIR', **directory)
+  one.set_defaults(run=prepare)
+  every = commands.add_parser('list', help='show the sets that are ready')
+  every.add_argument('--data_dir', metavar='DIR', **directory)
+  every.set_defaults(run=list_sets)
+  return parser
+
+
+if __name__ == '__main__':
+  sys.exit(main())
