@@ -12,7 +12,7 @@ import sys
 import warnings
 
 from absl import app as absl_app
-from absl import flags
+from absl import flags, logging
 from ml_collections import config_flags
 
 EXIT_BAD_INPUT = 2
@@ -103,6 +103,7 @@ def _main(stages, config, workdir, experiment, dry_run, name):
   from jaxdl.train.stages import run_stages
 
   warnings.filterwarnings('ignore', category=DeprecationWarning)
+  logging.set_verbosity(logging.WARNING)  # Orbax tells a page of details for each checkpoint
   _compilation_cache()
   cpu.install()
   config.lock()

@@ -9,6 +9,7 @@ from jaxdl.landscape.dataset import (
   evaluate_arrays,
   hessian_vector_product,
   loss_and_grad,
+  mean_loss,
   mean_loss_and_grad,
   mean_metrics,
 )
@@ -27,6 +28,7 @@ __all__ = [
   'loss_and_grad',
   'loss_line',
   'loss_surface',
+  'mean_loss',
   'mean_loss_and_grad',
   'mean_metrics',
   'recalibrate',

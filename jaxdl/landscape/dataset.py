@@ -80,14 +80,13 @@ def mean_metrics(model, params, model_state, images, labels, *, chunk=125, loss=
     `{'loss': float scalar, 'accuracy': float scalar in [0, 1]}`.
   """
 
-  @functools.partial(jax.checkpoint, prevent_cse=False)
-  def sums(x, y, weight):
-    (logits, _), _ = model.apply(params, model_state, x, train=False)
-    return {
-      'loss': jnp.sum(loss(logits, y) * weight), 'accuracy': jnp.sum(correct(logits, y) * weight)
-    }
+  metrics = {'loss': loss, 'accuracy': correct}
+  return _means(model, params, model_state, images, labels, metrics, chunk)
 
-  return jax.tree.map(lambda s: s / len(images), sum_over_chunks(sums, images, labels, chunk))
+
+def mean_loss(model, params, model_state, images, labels, *, chunk=125, loss=cross_entropy):
+  """The loss of `mean_metrics` alone: the labels may be anything that `loss` takes."""
+  return _means(model, params, model_state, images, labels, {'loss': loss}, chunk)['loss']
 
 
 def mean_loss_and_grad(
@@ -124,6 +123,15 @@ def hessian_vector_product(
   def sums(x, y, weight):
     gradient = jax.grad(_weighted_loss(model, model_state, loss, x, y, weight))
     return jax.jvp(gradient, (params,), (vector,))[1]
+
+  return jax.tree.map(lambda s: s / len(images), sum_over_chunks(sums, images, labels, chunk))
+
+
+def _means(model, params, model_state, images, labels, metrics, chunk):
+  @functools.partial(jax.checkpoint, prevent_cse=False)
+  def sums(x, y, weight):
+    (logits, _), _ = model.apply(params, model_state, x, train=False)
+    return {name: jnp.sum(metric(logits, y) * weight) for name, metric in metrics.items()}
 
   return jax.tree.map(lambda s: s / len(images), sum_over_chunks(sums, images, labels, chunk))
 

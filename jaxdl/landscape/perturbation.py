@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from jaxdl.landscape.dataset import mean_loss_and_grad, mean_metrics
+from jaxdl.landscape.dataset import mean_loss, mean_loss_and_grad, mean_metrics
 from jaxdl.landscape.recalibration import recalibrate
 from jaxdl.losses.classification import cross_entropy
 from jaxdl.optim.weight_noise import gaussian_noise
@@ -147,7 +147,7 @@ def _worst_case(
   moved = lambda eps: jax.tree.map(jnp.add, params, eps)
   chosen = jax.tree.map(lambda _: True, params) if mask is None else mask(params)
   masked = lambda tree: jax.tree.map(lambda m, x: x if m else jnp.zeros_like(x), chosen, tree)
-  value = lambda eps: mean_metrics(model, moved(eps), *arrays, chunk=chunk, loss=loss)['loss']
+  value = lambda eps: mean_loss(model, moved(eps), *arrays, chunk=chunk, loss=loss)
 
   def keep_better(best, eps, at_eps):
     best_eps, best_loss = best

@@ -11,7 +11,7 @@ import numpy as np
 from jaxdl.core import Step, TrainState
 from jaxdl.train import interrupt
 from jaxdl.train.checkpoint import Checkpoints
-from jaxdl.train.metrics import open_writer
+from jaxdl.train.metrics import Means, open_writer
 from jaxdl.train.progress import Progress
 
 
@@ -43,11 +43,6 @@ def _next(n: int, periods: Sequence[int], last: int) -> int:
   return min([last] + [(n // p + 1) * p for p in periods if p > 0])
 
 
-def _means(window) -> dict[str, float]:
-  sums, count = jax.device_get((window['sum'], window['count']))
-  return {k: float(v) / max(float(count), 1.0) for k, v in sums.items()}
-
-
 def _check_finite(means, since, n, good, checkpoint) -> None:
   bad = [k for k, v in means.items() if not np.isfinite(v)]
   if bad:
@@ -69,11 +64,7 @@ def _dispatch(step: Step, data, many: bool):
   def one(state, window, source, frozen):
     batch = data.batch_at(source, state.step) if hasattr(data, 'batch_at') else source
     state, metrics = step(state, batch, frozen)
-    window = {
-      'sum': {k: window['sum'].get(k, 0.0) + v for k, v in metrics.items()},
-      'count': window['count'] + 1,
-    }
-    return state, window
+    return state, window.merge(Means.of(metrics))
 
   def run(state, window, source, frozen, k):
     if not many:
@@ -136,8 +127,7 @@ def fit(
   else:
     source = jax.device_put(data.arrays)
   like = jax.eval_shape(init)
-  empty = {'sum': {}, 'count': jnp.zeros((), jnp.int32)}
-  window_like = jax.eval_shape(one, like, empty, source, frozen)[1]
+  window_like = jax.eval_shape(one, like, Means(), source, frozen)[1]
   fresh = lambda: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), window_like)
 
   with Checkpoints(workdir / 'checkpoints', every.keep) as checkpoints:
@@ -162,7 +152,7 @@ def fit(
       while n < steps:
         event = _next(n, (every.log, every.evaluate, every.checkpoint), steps)
         k = min(event - n, per_dispatch)
-        before = window['count']
+        before = window
         state, window = run(state, window, next(batches) if streaming else source, frozen, k)
         jax.block_until_ready(before)  # run at most one dispatch ahead, so that a stop is prompt
         n += k
@@ -170,7 +160,7 @@ def fit(
         stop = interrupt.requested()
         if not (n == event or stop):
           continue
-        means = _means(window)
+        means = window.compute()
         _check_finite(means, logged, n, good, saved)
         if _due(n, every.log, steps):
           writer.scalars(n, {f'train/{name}': v for name, v in means.items()})

@@ -1,0 +1,196 @@
+"""A classifier trained from a configuration: what most studies start from."""
+
+import functools
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxdl import flops, models
+from jaxdl.augment.crop_flip import crop_flip
+from jaxdl.core import Model, TrainState, bind, count_params, init_state
+from jaxdl.data.dataset import Dataset, Split, first, hold_out, per_class
+from jaxdl.data.pipeline import resident
+from jaxdl.data.sources import load
+from jaxdl.objectives import supervised
+from jaxdl.optim import build, ema_params, learning_rate
+from jaxdl.train.evaluate import classification, predict
+from jaxdl.train.loop import Every, fit
+from jaxdl.train.step import grad_step
+
+
+class Task(NamedTuple):
+  """Data and network of one configuration.
+
+  Attributes:
+    dataset: the whole set.
+    train, validation, test: the splits used; `validation` may be empty.
+    module: the Flax module.
+    model: the same as pure functions on images in [0, 1].
+    steps: function of epochs, the number of updates.
+  """
+
+  dataset: Dataset
+  train: Split
+  validation: Split
+  test: Split
+  module: nn.Module
+  model: Model
+
+  def steps(self, epochs: float, batch_size: int) -> int:
+    """Updates in `epochs` passes over the training split (at least one)."""
+    return max(1, round(epochs * len(self.train) / batch_size))
+
+
+@functools.lru_cache(maxsize=4)
+def _load(name, folder):
+  return load(name or pathlib.Path(folder).name, folder=folder)
+
+
+def task(config: Mapping) -> Task:
+  """Loads the data and makes the network. The same configuration gives the same object, so that
+  what was compiled for its model serves every cell of a study.
+
+  Args:
+    config: `data` with `name` (or `folder`, a class-per-folder image tree) and optionally
+      `per_class` (training examples per class), `validation` (examples held out of the training
+      set), `test` (only the first so many test examples), `seed` of the split; `model` with `name`
+      and the network's own options (`dtype`: 'float32' or 'bfloat16' compute).
+
+  Raises:
+    ValueError: naming the option that is wrong.
+  """
+  return _task(json.dumps(config['data']), json.dumps(config['model']))
+
+
+@functools.lru_cache(maxsize=4)
+def _task(data, model) -> Task:
+  d, m = json.loads(data), json.loads(model)
+  dataset = _load(d.get('name'), d.get('folder') or None)
+  train, seed = dataset.train, d.get('seed', 0)
+  validation = train._replace(images=train.images[:0], labels=train.labels[:0], extras={})
+  if d.get('validation'):
+    train, validation = hold_out(train, d['validation'], seed)
+  if d.get('per_class'):
+    train = per_class(train, d['per_class'], seed)
+  if len(train) == 0:
+    raise ValueError(f'The set {dataset.name!r} has no training images: use it for evaluation only.')
+  test = first(dataset.test, d['test']) if d.get('test') else dataset.test
+  dtype = m.pop('dtype', 'float32')
+  if dtype not in ('float32', 'bfloat16'):
+    raise ValueError(f"model.dtype must be 'float32' or 'bfloat16', not {dtype!r}.")
+  module = models.create(m.pop('name'), dataset.num_classes, dtype=jnp.dtype(dtype), **m)
+  mean, std = dataset.mean_std()
+  return Task(dataset, train, validation, test, module, bind(module, mean=mean, std=std))
+
+
+def plan(config: Mapping, gradients: float = 1.0) -> dict:
+  """What a training run costs, without running it.
+
+  Args:
+    config: as for `train`.
+    gradients: gradients per step (2 for SAM).
+  """
+  t = task(config)
+  image = jax.ShapeDtypeStruct((1, *t.dataset.image_shape), jnp.float32)
+  params, model_state = jax.eval_shape(t.model.init, jax.random.key(0), image)
+  macs = flops.count(lambda p, s, x: t.model.apply(p, s, x)[0], params, model_state, image).macs
+  images = t.steps(config['epochs'], config['batch_size']) * config['batch_size']
+  return {
+    'parameters': count_params(params), 'MACs': int(macs), 'work': 3.0 * macs * images * gradients,
+  }
+
+
+def train(config: Mapping, seed: int, directory, t: Task | None = None, objective=None) -> dict:
+  """Trains one classifier in `directory`, or goes on with it.
+
+  Args:
+    config: as for `task`, with `epochs`, `batch_size`, `optimizer` (see `jaxdl.optim.build`), and
+      optionally `augment` (`pad`, `mode`, `flip`; None for none), `log`, `evaluate` and
+      `checkpoint` (periods in steps).
+    seed: of initialisation, data order and augmentation.
+    t: the task, when the caller has it already.
+    objective: default `supervised(t.model.apply)`.
+
+  Returns:
+    `{'steps', 'parameters', 'train': {...}, 'validation': {...} or None, 'test': {...}}`: loss and
+    accuracy of the last step's weights (of their average where the optimizer keeps one) over the
+    whole splits, the training split without augmentation.
+  """
+  t = t or task(config)
+  steps, optimizer = t.steps(config['epochs'], config['batch_size']), dict(config['optimizer'])
+  tx = build(optimizer, steps)
+  images = jnp.zeros((1, *t.dataset.image_shape))
+  augment = config.get('augment')
+  step = grad_step(
+    objective or supervised(t.model.apply), tx,
+    transform=crop_flip(**augment) if augment else None,
+    schedules={'learning_rate': learning_rate(optimizer, steps)},
+  )
+  evaluate = lambda state, split: classification(
+    predict(t.model, *evaluation_weights(state), split.images), split.labels
+  )
+  evals = {'test': lambda state: evaluate(state, t.test)}
+  if len(t.validation):
+    evals = {'validation': lambda state: evaluate(state, t.validation)} | evals
+  state = fit(
+    init=lambda: init_state(t.model.init, tx, jax.random.key(seed), images),
+    step=step,
+    data=resident(t.train, config['batch_size'], seed),
+    steps=steps,
+    workdir=directory,
+    evals=evals,
+    watch=_watch(t, augment, seed),
+    every=Every(
+      config.get('log', 100), config.get('evaluate', 0), config.get('checkpoint', 1000), keep=2
+    ),
+    hparams={'seed': seed, **_flat(config)},
+  )
+  return {
+    'steps': steps,
+    'parameters': count_params(state.params),
+    'train': evaluate(state, t.train),
+    'validation': evaluate(state, t.validation) if len(t.validation) else None,
+    'test': evaluate(state, t.test),
+  }
+
+
+def evaluation_weights(state: TrainState):
+  """`(params, model_state)` to evaluate: the average of the weights where one is kept."""
+  try:
+    return ema_params(state.opt_state), state.model_state
+  except ValueError:
+    return state.params, state.model_state
+
+
+def _watch(t: Task, augment, seed):
+  """Writes a grid of augmented training images once, and histograms of the kernels."""
+  batch = {'image': jnp.asarray(t.train.images[:16], jnp.float32) / 255}
+  shown = []
+
+  def watch(writer, n, state):
+    if not shown:
+      shown.append(n)
+      augmented = batch
+      if augment:
+        augmented = crop_flip(**augment)(None, None, batch, jax.random.key(seed), None)
+      writer.images(n, {'train/augmented': augmented['image']})
+    kernels = {
+      jax.tree_util.keystr(path, simple=True, separator='/'): leaf
+      for path, leaf in jax.tree_util.tree_flatten_with_path(state.params)[0]
+      if path[-1].key == 'kernel'
+    }
+    writer.histograms(n, {f'kernels/{k}': v for k, v in kernels.items()})
+
+  return watch
+
+
+def _flat(config, prefix=''):
+  if isinstance(config, Mapping):
+    return {k: v for key, c in config.items() for k, v in _flat(c, f'{prefix}{key}.').items()}
+  return {prefix[:-1]: config if isinstance(config, (int, float, str, bool)) else str(config)}
