@@ -44,7 +44,7 @@ def case(module, shape, n=23):
   rng = np.random.default_rng(0)
   model = bind(module, mean=0.5, std=0.25)
   images = rng.integers(0, 256, (n, *shape)).astype(np.uint8)
-  params, model_state = model.init(jax.random.key(0), images[:2] / np.float32(255))
+  params, model_state = jax.jit(model.init)(jax.random.key(0), images[:2] / np.float32(255))
   # Away from zero biases, unit scales and default statistics, where mistakes could hide.
   shake = lambda x: x + rng.uniform(0.05, 0.3, x.shape).astype(np.float32)
   return Case(

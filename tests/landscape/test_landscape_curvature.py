@@ -19,7 +19,7 @@ def dense_hessian(case):
     log_p = jax.nn.log_softmax(case.model.apply(unravel(w), case.model_state, x)[0][0])
     return -jnp.take_along_axis(log_p, case.labels[:, None], 1).mean()
 
-  return np.asarray(jax.hessian(loss)(flat), np.float64)
+  return np.asarray(jax.jit(jax.hessian(loss))(flat), np.float64)
 
 
 @pytest.mark.parametrize('name', ['smooth', 'conv'])

@@ -24,7 +24,8 @@ def close(a, b, rtol=1e-4):
 def numpy_metrics(case, params=None):
   params = case.params if params is None else params
   x = case.images.astype(np.float32) / 255
-  logits = np.asarray(case.model.apply(params, case.model_state, x)[0][0], np.float64)
+  logits = jax.jit(case.model.apply)(params, case.model_state, x)[0][0]
+  logits = np.asarray(logits, np.float64)
   log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
   rows = np.arange(len(x))
   return {
@@ -60,7 +61,7 @@ def test_float_images_soft_labels_and_jax_arrays_are_the_same_set(conv):
 
 @pytest.mark.parametrize('chunk', [4, 23])
 def test_gradients_are_those_of_one_batch(conv, chunk):
-  value, expected = jax.value_and_grad(whole_batch_loss(conv))(conv.params)
+  value, expected = jax.jit(jax.value_and_grad(whole_batch_loss(conv)))(conv.params)
   loss, grads = loss_and_grad(conv.model)(*conv[1:], chunk=chunk)
   close((loss, grads), (value, expected))
   differentiated = jax.jit(
@@ -73,7 +74,7 @@ def test_custom_losses_reach_every_function(smooth):
   margin = lambda logits, labels: logits[:, 0] ** 2
   x = smooth.images.astype(np.float32) / 255
   whole = lambda p: jnp.mean(smooth.model.apply(p, {}, x)[0][0][:, 0] ** 2)
-  value, grads = jax.value_and_grad(whole)(smooth.params)
+  value, grads = jax.jit(jax.value_and_grad(whole))(smooth.params)
   close(mean_metrics(*smooth, chunk=6, loss=margin)['loss'], value)
   close(mean_loss_and_grad(*smooth, chunk=6, loss=margin), (value, grads))
 
@@ -81,9 +82,11 @@ def test_custom_losses_reach_every_function(smooth):
 @pytest.mark.parametrize('chunk', [4, 23])
 def test_hessian_vector_product_is_the_hessian_times_the_vector(smooth, chunk):
   flat, unravel = jax.flatten_util.ravel_pytree(smooth.params)
-  hessian = jax.hessian(lambda w: whole_batch_loss(smooth)(unravel(w)))(flat)
+  hessian = jax.jit(jax.hessian(lambda w: whole_batch_loss(smooth)(unravel(w))))(flat)
   vector = np.random.default_rng(1).normal(size=flat.shape).astype(np.float32)
-  product = hessian_vector_product(*smooth, unravel(jnp.asarray(vector)), chunk=chunk)
+  product = jax.jit(lambda v: hessian_vector_product(*smooth, v, chunk=chunk))(
+    unravel(jnp.asarray(vector))
+  )
   close(jax.flatten_util.ravel_pytree(product)[0], hessian @ vector)
 
 

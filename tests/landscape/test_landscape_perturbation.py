@@ -62,7 +62,7 @@ def test_gaussian_accuracy_is_a_plain_loop(conv, relative, mask, calibrated):
     noisy = jax.tree.map(jnp.add, conv.params, noise)
     state = recalibrate(conv.model, noisy, conv.model_state, calibration) if calibrated else (
       conv.model_state)
-    logits = conv.model.apply(noisy, state, x)[0][0]
+    logits = jax.jit(conv.model.apply)(noisy, state, x)[0][0]
     losses[i, d] = cross_entropy(logits, conv.labels).mean()
     accuracies[i, d] = (logits.argmax(-1) == conv.labels).mean()
   close = lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=1e-5)
@@ -130,7 +130,7 @@ def test_worst_case_stays_in_the_ball_and_never_lowers_the_loss(conv, norm):
     found = worst_case(*conv, rho, KEY, norm=norm, steps=8, chunk=8)
     assert length(norm, difference(found, conv.params)) <= rho * (1 + 1e-3)
     x = conv.images.astype(np.float32) / 255
-    logits = conv.model.apply(found.params, conv.model_state, x)[0][0]
+    logits = jax.jit(conv.model.apply)(found.params, conv.model_state, x)[0][0]
     np.testing.assert_allclose(found.loss, cross_entropy(logits, conv.labels).mean(), rtol=1e-4)
     np.testing.assert_allclose(found.sharpness, found.loss - found.clean_loss, atol=1e-6)
     assert found.sharpness > last

@@ -27,7 +27,7 @@ class TwoNorms(nn.Module):
 def build(momentum=0.9, n=12):
   images = np.random.default_rng(3).integers(0, 256, (n, 2, 2, 1)).astype(np.uint8)
   model = bind(TwoNorms(momentum))
-  params, state = model.init(jax.random.key(1), images / np.float32(255))
+  params, state = jax.jit(model.init)(jax.random.key(1), images / np.float32(255))
   return model, params, {**state, 'memory': {'steps': np.arange(3)}}, images
 
 
