@@ -93,10 +93,10 @@ def get_config(variant=''):
     c.train.epochs = 8.0
     c.train.log, c.train.evaluate, c.train.checkpoint = 39, 156, 156
     c.analysis.update({
-      'test': 2_000, 'train': 500, 'draws': 5,
+      'test': 1_000, 'train': 300, 'draws': 3,
       'relative': (0.05, 0.1, 0.2, 0.3, 0.5), 'absolute': (0.003, 0.01, 0.03, 0.1),
       'l2': (0.05, 0.2, 0.5), 'linf': (2e-4, 5e-4, 2e-3), 'attack_steps': 10,
-      'lanczos': 15, 'line': 21, 'surface': 11,
+      'lanczos': 15, 'line': 21, 'surface': 9,
     })
   elif variant == 'smoke':
     c.seeds = (0,)
