@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from jaxdl.core import bind
+from jaxdl.layers import BatchNorm
 from jaxdl.models import MODELS, create
 from jaxdl.models.convolution import conv
 from jaxdl.models.resnet import ResNet, pad_shortcut
@@ -70,14 +71,32 @@ def make(family, **kwargs):
 
 
 @functools.cache
-def apply_jitted(net, train=False):
-  return jax.jit(lambda v, x: net.apply(v, x, train=train, mutable=['batch_stats']))
+def evaluate(family, **kwargs):
+  """x -> ((logits, features), variables), compiled."""
+  net, variables = make(family, **kwargs)
+  run = jax.jit(lambda v, x: net.apply(v, x, mutable=['batch_stats']))
+  return lambda x: run(variables, x)
+
+
+@functools.cache
+def train(family):
+  """x -> ((loss, (logits, batch_stats)), gradient), compiled once for all tests."""
+  net, variables = make(family)
+
+  def loss(params, x):
+    (logits, _), state = net.apply(
+      {**variables, 'params': params}, x, True, mutable=['batch_stats']
+    )
+    return -jnp.mean(nn.log_softmax(logits)[:, 0]), (logits, state.get('batch_stats'))
+
+  run = jax.jit(jax.value_and_grad(loss, has_aux=True))
+  return lambda x: run(variables['params'], x)
 
 
 @families
 def test_outputs(family):
-  net, variables = make(family)
-  (logits, features), _ = apply_jitted(net)(variables, images())
+  _, variables = make(family)
+  (logits, features), _ = evaluate(family)(images())
   assert logits.shape == (4, K) and logits.dtype == jnp.float32
   head, pooled = variables['params']['head'], features['pooled']
   assert pooled.shape == (4, head['kernel'].shape[0]) and pooled.dtype == jnp.float32
@@ -103,80 +122,89 @@ def test_any_image_size_and_channel_count(family, size):
 
 
 @families
-def test_bfloat16_compute_keeps_float32_state_and_logits(family):
-  net, variables = make(family, dtype=jnp.bfloat16)
-  x = images()
-  (logits, features), state = apply_jitted(net, train=True)(variables, x)
-  assert {a.dtype for a in jax.tree.leaves((variables, state))} == {np.dtype('float32')}
+@pytest.mark.parametrize('training', [False, True])
+def test_bfloat16_compute_keeps_float32_state_and_logits(family, training):
+  net = FAMILIES[family][0](K, dtype=jnp.bfloat16)
+  variables = jax.eval_shape(net.init, jax.random.key(0), images())
+  (logits, features), state = jax.eval_shape(
+    lambda v, x: net.apply(v, x, training, mutable=['batch_stats']), variables, images()
+  )
+  assert {a.dtype for a in jax.tree.leaves((variables, state))} == {jnp.dtype('float32')}
   assert logits.dtype == features['pooled'].dtype == jnp.float32
-  inner = {name: f.dtype for name, f in features.items() if name != 'pooled'}
-  assert set(inner.values()) == {jnp.dtype(jnp.bfloat16)}
-  (exact, _), _ = apply_jitted(make(family)[0])(variables, x)
-  (rounded, _), _ = apply_jitted(net)(variables, x)
+  inner = {f.dtype for name, f in features.items() if name != 'pooled'}
+  assert inner == {jnp.dtype('bfloat16')}
+
+
+def test_bfloat16_logits_are_near_float32():
+  (exact, _), _ = evaluate('resnet A')(images())
+  (rounded, _), _ = evaluate('resnet A', dtype=jnp.bfloat16)(images())
   assert 0 < jnp.max(jnp.abs(exact - rounded)) < 0.1 * jnp.max(jnp.abs(exact))
 
 
 @normed
 def test_batch_statistics_move_only_in_training(family):
-  net, variables = make(family)
   x = 3 + 2 * images()
   same = lambda a, b: np.array_equal(a, b)
-  before = variables['batch_stats']
-  _, kept = apply_jitted(net)(variables, x)
+  before = make(family)[1]['batch_stats']
+  _, kept = evaluate(family)(x)
   assert all(jax.tree.leaves(jax.tree.map(same, before, kept['batch_stats'])))
-  _, moved = apply_jitted(net, train=True)(variables, x)
-  assert not any(jax.tree.leaves(jax.tree.map(same, before, moved['batch_stats'])))
+  (_, (_, moved)), _ = train(family)(x)
+  assert not any(jax.tree.leaves(jax.tree.map(same, before, moved)))
 
 
 @families
 def test_eval_output_does_not_depend_on_batch_mates(family):
-  net, variables = make(family)
-  x, other = images(), images(seed=9)
-  mixed = jnp.concatenate([x[:1], 5 * other[1:]])
-  run = apply_jitted(net)
-  (a, _), _ = run(variables, x)
-  (b, _), _ = run(variables, mixed)
+  x = images()
+  mixed = jnp.concatenate([x[:1], 5 * images(seed=9)[1:]])
+  (a, _), _ = evaluate(family)(x)
+  (b, _), _ = evaluate(family)(mixed)
   np.testing.assert_allclose(a[0], b[0], rtol=1e-5, atol=1e-6)
   assert jnp.max(jnp.abs(a[1:] - b[1:])) > 1e-2
   if FAMILIES[family][2]:
-    run = apply_jitted(net, train=True)
-    (a, _), _ = run(variables, x)
-    (b, _), _ = run(variables, mixed)
+    (_, (a, _)), _ = train(family)(x)
+    (_, (b, _)), _ = train(family)(mixed)
     assert jnp.max(jnp.abs(a[0] - b[0])) > 1e-3
 
 
 @families
 def test_gradient_is_finite_and_reaches_every_kernel(family):
-  net, variables = make(family)
-  params = variables['params']
-
-  @jax.jit
-  @jax.grad
-  def gradient(params, x):
-    (logits, _), _ = net.apply({**variables, 'params': params}, x, True, mutable=['batch_stats'])
-    return -jnp.mean(nn.log_softmax(logits)[:, 0])
-
   for x in (images(), jnp.zeros(SIZE)):
-    grads = gradient(params, x)
-    assert all(bool(jnp.all(jnp.isfinite(g))) for g in jax.tree.leaves(grads))
-  grads = jax.tree_util.tree_flatten_with_path(gradient(params, images()))[0]
-  kernels = {jax.tree_util.keystr(p): jnp.max(jnp.abs(g)) for p, g in grads if 'kernel' in str(p)}
+    assert all(bool(jnp.all(jnp.isfinite(g))) for g in jax.tree.leaves(train(family)(x)))
+  _, grads = train(family)(images())
+  kernels = {
+    jax.tree_util.keystr(path): jnp.max(jnp.abs(g))
+    for path, g in jax.tree_util.tree_flatten_with_path(grads)[0]
+    if path[-1].key == 'kernel'
+  }
   assert kernels and min(kernels.values()) > 0
 
 
 @normed
-def test_norm_axis_synchronises_statistics(family):
-  x = images()
-  _, variables = make(family)
-  net = FAMILIES[family][0](K, norm_axis='devices')
-  halves = jax.jit(
-    jax.vmap(lambda x: net.apply(variables, x, True, mutable=['batch_stats']), axis_name='devices')
-  )
-  (split, _), split_state = halves(x.reshape(2, 2, 16, 16, 3))
-  (whole, _), state = apply_jitted(make(family)[0], train=True)(variables, x)
+def test_every_norm_gets_the_axis_and_the_compute_dtype(family):
+  seen = []
+
+  def record(method, args, kwargs, context):
+    if isinstance(context.module, BatchNorm):
+      seen.append((context.module.axis_name, context.module.dtype))
+    return method(*args, **kwargs)
+
+  net = FAMILIES[family][0](K, norm_axis='devices', dtype=jnp.bfloat16)
+  with nn.intercept_methods(record):
+    variables = jax.eval_shape(net.init, jax.random.key(0), images())
+  norms = [p for p, _ in jax.tree_util.tree_flatten_with_path(variables['batch_stats'])[0]]
+  assert len(seen) == len(norms) / 2  # a mean and a variance each
+  assert set(seen) == {('devices', jnp.bfloat16)}
+
+
+def test_norm_axis_synchronises_statistics():
+  net, variables = make('resnet A', norm_axis='devices')
+  step = lambda x: net.apply(variables, x, True, mutable=['batch_stats'])
+  halves = jax.jit(jax.vmap(step, axis_name='devices'))
+  (split, _), split_state = halves(images().reshape(2, 2, *SIZE[1:]))
+  (_, (whole, stats)), _ = train('resnet A')(images())
   np.testing.assert_allclose(split.reshape(4, K), whole, rtol=1e-3, atol=1e-3)
   close = lambda a, b: np.testing.assert_allclose(a[1], b, rtol=1e-3, atol=1e-4)
-  jax.tree.map(close, split_state, state)
+  jax.tree.map(close, split_state['batch_stats'], stats)
 
 
 @pytest.mark.parametrize('family', ['mlp', 'resnet A'])
@@ -188,25 +216,26 @@ def test_bound_as_pure_functions(family):
   assert jax.tree.structure({'params': params, **state}) == jax.tree.structure(variables)
   state = {name: v for name, v in variables.items() if name != 'params'}
   (logits, _), same = jax.jit(model.apply)(variables['params'], state, x)
-  (direct, _), _ = apply_jitted(net)(variables, (x - 0.5) / 0.25)
+  (direct, _), _ = evaluate(family)((x - 0.5) / 0.25)
   np.testing.assert_allclose(logits, direct, rtol=1e-4, atol=1e-5)
   assert jax.tree.structure(same) == jax.tree.structure(state)
 
 
-@pytest.mark.parametrize(
-  'net', [create('mlp', K, dropout=0.5), create('wrn10_1', K, dropout=0.5)], ids=['mlp', 'wide']
-)
-def test_dropout_acts_in_training_only(net):
-  x = images()[:, :8, :8]
-  variables = jax.jit(net.init)(jax.random.key(1), x)
+@pytest.mark.parametrize('family', ['mlp', 'wide'])
+def test_dropout_acts_in_training_only(family):
+  net, variables = make(family, dropout=0.5)
   run = jax.jit(
-    lambda key: net.apply(variables, x, True, rngs={'dropout': key}, mutable=['batch_stats'])[0][0]
+    lambda key: net.apply(
+      variables, images(), True, rngs={'dropout': key}, mutable=['batch_stats']
+    )[0][0]
   )
   a, b, again = run(jax.random.key(0)), run(jax.random.key(1)), run(jax.random.key(0))
   assert jnp.max(jnp.abs(a - b)) > 1e-3
   np.testing.assert_array_equal(a, again)
-  evaluate = apply_jitted(net)
-  np.testing.assert_array_equal(evaluate(variables, x)[0][0], evaluate(variables, x)[0][0])
+  # Same parameters, no key: dropout is gone.
+  np.testing.assert_array_equal(
+    evaluate(family, dropout=0.5)(images())[0][0], evaluate(family)(images())[0][0]
+  )
 
 
 def test_mlp_input_dropout_drops_pixels():
