@@ -170,7 +170,7 @@ def require_examples(split: Split, where: str = 'The split') -> None:
 
 def take(split: Split, indices) -> Split:
   """The examples at `indices`, in that order."""
-  indices = np.asarray(indices)
+  indices = np.asarray(indices, np.intp)
   return Split(
     split.images[indices],
     split.labels[indices],

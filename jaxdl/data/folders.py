@@ -9,6 +9,8 @@ from jaxdl.data.dataset import Dataset, Split, make_dataset, make_split
 
 DEFAULT_SIZE = 32
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.gif', '.webp', '.tif', '.tiff', '.ppm', '.pgm')
+# Pillow's names of the modes without colour.
+_GREY = ('1', 'L', 'LA', 'I', 'I;16', 'I;16B', 'I;16L')
 # Other names of the second half, as published trees use them.
 _TEST_NAMES = ('test', 'val', 'valid', 'validation')
 
@@ -73,7 +75,7 @@ def scan(
   sizes, modes = zip(*map(_header, paths), strict=True)
   if size is None and len(set(sizes)) > 1:
     size = DEFAULT_SIZE
-  mode = 'L' if set(modes) <= {'L', '1', 'I', 'I;16', 'F'} else 'RGB'
+  mode = 'L' if set(modes) <= set(_GREY) else 'RGB'
   train, test = (ImageFolder(p, labels, size, mode) for p, labels in found)
   return train, test, names
 
@@ -96,12 +98,22 @@ def decode(path: Path, size: int | None, mode: str) -> np.ndarray:
 
   try:
     with Image.open(path) as image:
-      image = image.convert(mode)
+      image = _eight_bit(image).convert(mode)
       if size is not None:
         image = _fit(image, size)
   except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
     raise _unreadable(path, error) from error
   return np.asarray(image).reshape(image.height, image.width, -1)
+
+
+def _eight_bit(image):
+  """Scales 16-bit grey values, which Pillow's own conversion would cut off at 255."""
+  from PIL import Image
+
+  if not image.mode.startswith('I'):
+    return image
+  values = np.asarray(image, np.float64) * (255 / 65535)
+  return Image.fromarray(np.rint(values).clip(0, 255).astype(np.uint8))
 
 
 def _fit(image, size: int):

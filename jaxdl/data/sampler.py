@@ -13,6 +13,8 @@ import numpy as np
 
 ROUNDS = 8
 MAX_SIZE = 2**31 - 1
+# An odd number near 2^32 / golden ratio; it also moves `_mix` off its fixed point 0.
+_GOLDEN = np.uint32(0x9E3779B9)
 
 
 def batch_indices(n, batch_size: int, size: int, seed: int, *, xp=jnp):
@@ -56,9 +58,10 @@ def permute(offset, size: int, epoch, seed: int, *, xp=jnp):
   half = max(1, ((size - 1).bit_length() + 1) // 2)
   low, high = np.uint32(seed % 2**32), np.uint32((seed >> 32) % 2**32)
   with np.errstate(over='ignore'):
-    key = _mix(_mix(_uint32(epoch, xp) ^ low) ^ high)
+    # The mixes between them keep epoch, low and high apart: (0, 1) must not equal (1, 0).
+    key = _mix(_mix(_mix(_uint32(epoch, xp) + _GOLDEN) ^ low) + _GOLDEN ^ high)
     offset, key = xp.broadcast_arrays(_uint32(offset, xp), key)
-    keys = [_mix(key + np.uint32((i + 1) * 0x9E3779B9 % 2**32)) for i in range(ROUNDS)]
+    keys = [_mix(key + np.uint32((i + 1) * int(_GOLDEN) % 2**32)) for i in range(ROUNDS)]
     outside = lambda x: x >= np.uint32(size)
     walk = lambda x: xp.where(outside(x), _feistel(x, keys, half), x)
     x = _feistel(offset, keys, half)

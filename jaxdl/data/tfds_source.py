@@ -1,5 +1,8 @@
 """Image classification sets of TensorFlow Datasets. Nothing is imported before it is needed."""
 
+import os
+import socket
+
 import numpy as np
 
 from jaxdl.data.dataset import Dataset, make_dataset, make_split
@@ -42,6 +45,8 @@ def read(name: str) -> Dataset:
     raise ValueError(
       f"The TFDS set '{source}' is not an image classification set: it has no {sorted(missing)}."
     )
+  if not builder.is_prepared() and not _online():
+    raise Unavailable(f"there is no network from which TensorFlow Datasets could get '{source}'")
   try:
     builder.download_and_prepare()
   except Exception as error:  # Whatever went wrong (network, disk, checksum), TFDS has no set.
@@ -74,6 +79,17 @@ def _split(builder, half: str, source: str, tfds):
       'them to a folder and prepare that with --folder and --size.'
     )
   return make_split(np.stack(images), np.array(labels), where=f"The '{half}' split of '{source}'")
+
+
+def _online() -> bool:
+  """Whether names resolve. Asked first, because TFDS retries for minutes where they do not."""
+  if any(name.lower() in ('http_proxy', 'https_proxy', 'all_proxy') for name in os.environ):
+    return True
+  try:
+    socket.getaddrinfo('storage.googleapis.com', 443)
+  except OSError:
+    return False
+  return True
 
 
 def _first_line(error: Exception) -> str:
