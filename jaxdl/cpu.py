@@ -2,19 +2,23 @@
 
 Model code knows nothing of this file. `install()` replaces how `lax.conv_general_dilated` is
 lowered on the CPU platform, and only there; the primitive, its gradient and its batching rules stay
-JAX's own, so grad, jvp, Hessian-vector products, vmap and scan work as before. Three things change:
+JAX's own, so grad, jvp, Hessian-vector products, vmap and scan work as before. What changes:
 
 * XLA:CPU makes convolutions fit for its fast kernel in the entry computation only; inside a loop
   the backward ones run as scalar loops. Here each convolution is lowered as NHWC x HWIO -> NHWC.
 * A weight gradient becomes matrix products over chunks of the batch. XLA fuses the network's
   forward chain into the transposes that its own weight gradient needs, and recomputes it there.
-* A depthwise convolution becomes multiply-adds over shifted images.
+* A depthwise convolution becomes multiply-adds over shifted images, a convolution of a few groups
+  (that of several networks under vmap is one) as many plain ones.
 """
 
 import functools
+import itertools
+import math
 import os
 import sys
 import warnings
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +28,8 @@ from jax.interpreters import mlir
 _PRIMITIVE = lax.conv_general_dilated_p
 _CHUNK_BYTES = 3 << 20  # of patches in one step of a weight gradient: about what the L2 cache holds
 _MAX_CHUNK = 16
-_MAX_DEPTHWISE_TAPS = 49
+_MAX_TAPS = 128  # a larger kernel would only bloat the program
+_MAX_GROUPS = 16
 _THP = '/sys/kernel/mm/transparent_hugepage/enabled'
 
 _installed = False
@@ -73,54 +78,43 @@ def _stock_rule():
 
 
 def _rule(stock, ctx, lhs, rhs, **params):
-  x, w = ctx.avals_in
-  rewrite = None
-  if x.dtype == w.dtype == ctx.avals_out[0].dtype == jnp.float32:
-    rewrite = _float32_rewrite(x.shape, w.shape, ctx.avals_out[0].shape, **params)
-    # The chunks cut the batch dimension, which a partitioned program may have spread over devices.
-    if rewrite in (_weight_gradient_3x3, _weight_gradient_3x3_stride2) and _partitioned(ctx):
-      rewrite = None
+  rewrite = _rewrite(ctx, **params)
   if rewrite is None:
-    if _is_canonical(params['dimension_numbers'], x.ndim) or x.dtype.kind == 'c':
-      return stock(ctx, lhs, rhs, **params)
-    rewrite = _canonical
-  shape = ctx.avals_out[0].shape
-  lowered = functools.partial(rewrite, shape=shape, **params)
+    return stock(ctx, lhs, rhs, **params)
+  lowered = functools.partial(rewrite, shape=ctx.avals_out[0].shape, **params)
   return mlir.lower_fun(lowered, multiple_results=False)(ctx, lhs, rhs)
 
 
+def _rewrite(ctx, *, dimension_numbers, feature_group_count, batch_group_count, **_):
+  """The function that computes a convolution better than XLA does, or None."""
+  (x, w), (y,), d = ctx.avals_in, ctx.avals_out, dimension_numbers
+  if x.ndim < 3 or not all(isinstance(n, int) for n in (*x.shape, *w.shape)):
+    return None
+  if x.dtype == w.dtype == y.dtype == jnp.float32:
+    channels, features = x.shape[d.lhs_spec[1]], y.shape[d.out_spec[1]]
+    if 1 < channels == features == feature_group_count and _size(w, d.rhs_spec) <= _MAX_TAPS:
+      return _depthwise
+    # In a weight gradient the image is the feature dimension, and the channel the batch dimension.
+    backward = d.lhs_spec[1] < d.lhs_spec[0] and not _partitioned(ctx)
+    if backward and _size(y, d.out_spec) <= _MAX_TAPS:
+      if 1 < x.shape[d.lhs_spec[0]] == features == batch_group_count:
+        return _depthwise_weight_gradient
+      if feature_group_count == batch_group_count == 1:
+        return _weight_gradient
+    if 1 < max(feature_group_count, batch_group_count) <= _MAX_GROUPS:
+      return _by_group
+  if _is_canonical(d, x.ndim) or jnp.issubdtype(x.dtype, jnp.complexfloating):
+    return None
+  return _canonical
+
+
+def _size(aval, spec):
+  return math.prod(aval.shape[i] for i in spec[2:])
+
+
 def _partitioned(ctx):
+  """Whether XLA may spread the batch, which a weight gradient cuts into chunks, over devices."""
   return getattr(ctx.module_context.axis_context, 'num_devices', 1) not in (None, 1)
-
-
-def _float32_rewrite(lhs_shape, rhs_shape, out_shape, *, dimension_numbers, window_strides, padding,
-                     lhs_dilation, rhs_dilation, feature_group_count, batch_group_count, **_):
-  """The function that computes this convolution faster than XLA does, or None."""
-  d = dimension_numbers
-  channels = lhs_shape[d.lhs_spec[1]]
-  features = out_shape[d.out_spec[1]]
-  taps = 1
-  for i in d.rhs_spec[2:]:
-    taps *= rhs_shape[i]
-  if feature_group_count == channels == features > 1 and taps <= _MAX_DEPTHWISE_TAPS:
-    return _depthwise
-  if len(lhs_shape) != 4 or feature_group_count != 1 or batch_group_count != 1:
-    return None
-  image = [lhs_shape[i] for i in d.lhs_spec[2:]]
-  kernel = [rhs_shape[i] for i in d.rhs_spec[2:]]
-  out = [out_shape[i] for i in d.out_spec[2:]]
-  if tuple(window_strides) != (1, 1) or tuple(lhs_dilation) != (1, 1):
-    return None
-  if not all(k > o for k, o in zip(kernel, out, strict=True)):
-    return None
-  low = tuple(p[0] for p in padding)
-  if out == [3, 3] and tuple(rhs_dilation) == (1, 1) and kernel == image and low == (1, 1):
-    return _weight_gradient_3x3
-  if out == [3, 3] and tuple(rhs_dilation) == (2, 2):
-    return _weight_gradient_3x3_stride2
-  if out == [1, 1] and low == (0, 0) and all(p[1] <= 0 for p in padding):
-    return _weight_gradient_1x1
-  return None
 
 
 def _is_canonical(d, ndim):
@@ -159,119 +153,153 @@ def _canonical(lhs, rhs, *, shape, dimension_numbers, **params):
   return _from(y, (d.out_spec[0], *d.out_spec[2:], d.out_spec[1]))
 
 
+def _by_group(lhs, rhs, *, shape, dimension_numbers, feature_group_count, batch_group_count,
+              **params):
+  """Few groups, of several networks under vmap say, one by one; XLA's own way is a scalar loop."""
+  d, groups = dimension_numbers, max(feature_group_count, batch_group_count)
+  split = d.lhs_spec[1 if feature_group_count > 1 else 0]
+  parts = [
+    _PRIMITIVE.bind(x, w, dimension_numbers=d, feature_group_count=1, batch_group_count=1, **params)
+    for x, w in zip(
+      jnp.split(lhs, groups, split), jnp.split(rhs, groups, d.rhs_spec[0]), strict=True
+    )
+  ]
+  return lax.concatenate(parts, d.out_spec[1])
+
+
+class _Axis(NamedTuple):
+  """How a kernel moves along one spatial axis of an array.
+
+  Attributes:
+    taps: of the kernel.
+    low: zeros put before the axis; negative drops rows.
+    size: positions the kernel takes.
+    stride: rows between positions.
+    dilation: rows between taps.
+    interior: rows between the array's own rows once zeros are put between them.
+  """
+
+  taps: int
+  low: int
+  size: int
+  stride: int = 1
+  dilation: int = 1
+  interior: int = 1
+
+
+def _views(x, axes):
+  """What each tap sees of x [N, *spatial, C]: one [N, *size, C] per tap, the last axis fastest."""
+  pads = [
+    (a.low, (a.taps - 1) * a.dilation + (a.size - 1) * a.stride - (n - 1) * a.interior - a.low,
+     a.interior - 1)
+    for n, a in zip(x.shape[1:-1], axes, strict=True)
+  ]
+  x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *pads, (0, 0, 0)])
+  steps = [1, *(a.stride for a in axes), 1]
+  views = []
+  for tap in itertools.product(*(range(a.taps) for a in axes)):
+    start = [t * a.dilation for t, a in zip(tap, axes, strict=True)]
+    stop = [b + (a.size - 1) * a.stride + 1 for b, a in zip(start, axes, strict=True)]
+    views.append(lax.slice(x, [0, *start, 0], [x.shape[0], *stop, x.shape[-1]], steps))
+  return views
+
+
 def _depthwise(lhs, rhs, *, shape, dimension_numbers, window_strides, padding, lhs_dilation,
                rhs_dilation, **_):
   d = dimension_numbers
   x, w = _channels_last(lhs, d.lhs_spec), _kernel_last(rhs, d.rhs_spec)
-  size = [shape[i] for i in d.out_spec[2:]]
-  spatial = [(lo, hi, s - 1) for (lo, hi), s in zip(padding, lhs_dilation, strict=True)]
-  x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *spatial, (0, 0, 0)])
-  y = None
-  for tap in _taps(w.shape[:-2]):
-    start = [t * r for t, r in zip(tap, rhs_dilation, strict=True)]
-    term = _window(x, start, size, window_strides) * w[tap][0]
-    y = term if y is None else y + term
+  low, size = (p[0] for p in padding), (shape[i] for i in d.out_spec[2:])
+  axes = [*map(_Axis, w.shape, low, size, window_strides, rhs_dilation, lhs_dilation)]
+  taps = w.reshape(-1, w.shape[-1])
+  y = functools.reduce(jnp.add, map(jnp.multiply, _views(x, axes), taps))
   return _from(y, (d.out_spec[0], *d.out_spec[2:], d.out_spec[1]))
 
 
-def _taps(kernel):
-  taps = [()]
-  for k in kernel:
-    taps = [(*t, i) for t in taps for i in range(k)]
-  return taps
-
-
-def _window(x, start, size, strides):
-  """The part of x [N, *spatial, C] that one kernel tap sees, [N, *size, C]."""
-  limit = [b + (n - 1) * s + 1 for b, n, s in zip(start, size, strides, strict=True)]
-  return lax.slice(x, [0, *start, 0], [x.shape[0], *limit, x.shape[-1]], [1, *strides, 1])
-
-
-def _weight_gradient(products, lhs, rhs, shape, d, **static):
-  """Reads a weight gradient's operands as images and cotangents [N, H, W, C]; returns its layout.
-
-  In such a convolution the image is the feature dimension and the channel is the batch dimension.
-  """
+def _backward_operands(lhs, rhs, d):
+  """A weight gradient's operands as images and cotangents [N, *spatial, C]."""
   x = lax.transpose(lhs, (d.lhs_spec[1], *d.lhs_spec[2:], d.lhs_spec[0]))
-  dy = lax.transpose(rhs, (d.rhs_spec[1], *d.rhs_spec[2:], d.rhs_spec[0]))
-  return _from(products(x, dy, **static), (*d.out_spec[2:], d.out_spec[0], d.out_spec[1]))
+  return x, lax.transpose(rhs, (d.rhs_spec[1], *d.rhs_spec[2:], d.rhs_spec[0]))
 
 
-def _weight_gradient_3x3(lhs, rhs, *, shape, dimension_numbers, **_):
-  return _weight_gradient(_fold_3x3, lhs, rhs, shape, dimension_numbers)
+def _depthwise_weight_gradient(lhs, rhs, *, shape, dimension_numbers, window_strides, padding,
+                               lhs_dilation, rhs_dilation, **_):
+  d = dimension_numbers
+  x, dy = _backward_operands(lhs, rhs, d)
+  kernel, low = [shape[i] for i in d.out_spec[2:]], (p[0] for p in padding)
+  axes = [*map(_Axis, kernel, low, dy.shape[1:-1], rhs_dilation, window_strides, lhs_dilation)]
+
+  def taps(x, dy):
+    return jnp.stack([(view * dy).sum(range(dy.ndim - 1)) for view in _views(x, axes)])
+
+  dw = _sum_over_chunks(taps, x, dy, chunk=1).reshape(*kernel, 1, -1)
+  return _from(dw, (*d.out_spec[2:], *d.out_spec[:2]))
 
 
-def _weight_gradient_3x3_stride2(lhs, rhs, *, shape, dimension_numbers, padding, **_):
-  low = tuple(p[0] for p in padding)
-  return _weight_gradient(_patches_3x3_stride2, lhs, rhs, shape, dimension_numbers, low=low)
+def _weight_gradient(lhs, rhs, *, shape, dimension_numbers, window_strides, padding, lhs_dilation,
+                     rhs_dilation, **_):
+  """dw[t] = the sum over images and positions o of x[o s + t r - low]^T dy[o].
 
-
-def _weight_gradient_1x1(lhs, rhs, *, shape, dimension_numbers, rhs_dilation, **_):
-  return _weight_gradient(_dense, lhs, rhs, shape, dimension_numbers, strides=rhs_dilation)
-
-
-def _rows(a, b):
-  """a^T b over all positions: [N, H, W, A], [N, H, W, B] -> [A, B]."""
-  return lax.dot_general(
-    a.reshape(-1, a.shape[-1]), b.reshape(-1, b.shape[-1]), (((0,), (0,)), ((), ()))
-  )
-
-
-def _sum_over_chunks(product, x, dy):
-  """Sums product(x, dy) over chunks of the batch, each small enough to stay in the cache.
-
-  A chunk also is a loop operand: XLA cannot fuse what made x and dy into it.
+  s and r are the forward convolution's stride and dilation. Along each axis the taps t are taken
+  from x, or else, in opposite order, from dy. With both in use a k x k kernel needs k + k shifted
+  copies in place of k^2; then one matrix product makes all taps.
   """
-  n, h, w, ci = x.shape
-  wanted = max(1, min(_MAX_CHUNK, _CHUNK_BYTES // (12 * (ci + dy.shape[-1]) * h * w)))
-  chunk = max(c for c in range(1, wanted + 1) if n % c == 0)
+  d = dimension_numbers
+  x, dy = _backward_operands(lhs, rhs, d)
+  kernel = [shape[i] for i in d.out_spec[2:]]
+  on_x = _gather_on_x(rhs_dilation, lhs_dilation)
+  x_axes, dy_axes = [], []
+  for here, h, o, k, (low, _), s, r, i in zip(
+    on_x, x.shape[1:], dy.shape[1:], kernel, padding, rhs_dilation, window_strides, lhs_dilation,
+    strict=False,
+  ):
+    x_axes.append(_Axis(k, low, o, s, r, i) if here else _Axis(1, 0, h))
+    dy_axes.append(_Axis(1, 0, o) if here else _Axis(k, (k - 1) * r - low, h, i, r, s))
+
+  def operands(x, dy):
+    return jnp.concatenate(_views(x, x_axes), -1), jnp.concatenate(_views(dy, dy_axes), -1)
+
+  def product(x, dy):
+    a, b = (v.reshape(-1, v.shape[-1]) for v in operands(x, dy))
+    return lax.dot_general(a, b, (((0,), (0,)), ((), ())))
+
+  patches = jax.eval_shape(operands, x[:1], dy[:1])
+  chunk = _CHUNK_BYTES // (4 * sum(v.size for v in patches))
+  if math.prod(kernel) == 1:
+    dw = product(x, dy)
+  else:
+    dw = _sum_over_chunks(product, x, dy, min(_MAX_CHUNK, chunk))
+
+  n = len(kernel)
+  taps_x, taps_dy = [a.taps for a in x_axes], [a.taps for a in dy_axes]
+  dw = dw.reshape(*taps_x, x.shape[-1], *taps_dy, dy.shape[-1])
+  dw = lax.rev(dw, [n + 1 + i for i in range(n) if not on_x[i]])
+  pairs = itertools.chain.from_iterable((i, n + 1 + i) for i in range(n))
+  dw = lax.transpose(dw, (*pairs, n, 2 * n + 1)).reshape(*kernel, x.shape[-1], dy.shape[-1])
+  return _from(dw, (*d.out_spec[2:], *d.out_spec[:2]))
+
+
+def _gather_on_x(strides, interior):
+  """Per axis, whether a weight gradient's taps are gathered on x: where x is the longer array."""
+  last = len(strides) - 1
+  return [
+    s > 1 or (i == 1 and axis == last)
+    for axis, (s, i) in enumerate(zip(strides, interior, strict=True))
+  ]
+
+
+def _sum_over_chunks(product, x, dy, chunk):
+  """Sums product(x, dy) over chunks of at most `chunk` images: what stays in the cache.
+
+  A chunk is also a loop's operand: XLA cannot fuse what made x and dy into it.
+  """
+  n = x.shape[0]
+  chunk = max(c for c in range(1, max(chunk, 1) + 1) if n % c == 0)
   cut = lambda v, i: lax.dynamic_slice_in_dim(v, i * chunk, chunk)
   step = lambda i, total: total + product(cut(x, i), cut(dy, i))
   like = jax.eval_shape(lambda x, dy: product(cut(x, 0), cut(dy, 0)), x, dy)
   # An empty sum is a zero that shard_map's types know to differ between devices, as the rest does.
   zero = x[:0].sum() + dy[:0].sum()
   return lax.fori_loop(0, n // chunk, step, jnp.full(like.shape, zero, like.dtype))
-
-
-def _fold_3x3(x, dy):
-  """3x3, stride 1, padding 1. Columns are shifted on x, rows on dy: 3 + 3 copies instead of 9."""
-  ci, co = x.shape[-1], dy.shape[-1]
-
-  def product(x, dy):
-    h, w = x.shape[1:3]
-    x = jnp.pad(x, ((0, 0), (0, 0), (1, 1), (0, 0)))
-    dy = jnp.pad(dy, ((0, 0), (1, 1), (0, 0), (0, 0)))
-    columns = jnp.concatenate([x[:, :, b : b + w] for b in range(3)], -1)
-    rows = jnp.concatenate([dy[:, 2 - a : 2 - a + h] for a in range(3)], -1)
-    return _rows(columns, rows)
-
-  return _sum_over_chunks(product, x, dy).reshape(3, ci, 3, co).transpose(2, 0, 1, 3)
-
-
-def _patches_3x3_stride2(x, dy, low):
-  """3x3, stride 2, any padding: images cut into their four phases, then patches, one product."""
-  ci, co = x.shape[-1], dy.shape[-1]
-  h, w = dy.shape[1:3]
-
-  def product(x, dy):
-    n = x.shape[0]
-    high = (2 * h + 2 - x.shape[1] - low[0], 2 * w + 2 - x.shape[2] - low[1])
-    pads = [(0, 0, 0), (low[0], high[0], 0), (low[1], high[1], 0), (0, 0, 0)]
-    x = lax.pad(x, jnp.zeros((), x.dtype), pads).reshape(n, h + 1, 2, w + 1, 2, ci)
-    patches = [
-      x[:, a // 2 : a // 2 + h, a % 2, b // 2 : b // 2 + w, b % 2]
-      for a in range(3)
-      for b in range(3)
-    ]
-    return _rows(jnp.concatenate(patches, -1), dy)
-
-  return _sum_over_chunks(product, x, dy).reshape(3, 3, ci, co)
-
-
-def _dense(x, dy, strides):
-  """1x1, any stride: one matrix product."""
-  x = _window(x, (0, 0), dy.shape[1:3], strides)
-  return _rows(x, dy)[None, None]
 
 
 def reexec_with_huge_pages() -> None:
