@@ -98,9 +98,9 @@ def write_report(c, names, context):
   wrong = np.flatnonzero(~right[0])
   if wrong.size:
     surest = wrong[np.argsort(-probabilities[0][wrong].max(-1))][:24]
-    said = [f'{classes[labels[i]]}: {classes[logits[0][i].argmax()]}' for i in surest]
+    said = [f'{classes[labels[i]]}\nas {classes[logits[0][i].argmax()]}' for i in surest]
     report.figure(image_grid(t.test.images[surest], 8, said), 'mistakes',
-                  'The mistakes it is surest of, true class: what it says (first seed).')
+                  'The mistakes it is surest of: the true class, and what it says (first seed).')
   report.write()
   return {name: float(np.mean(v)) for name, v in measures.items()}
 

@@ -8,28 +8,40 @@ import shutil
 import warnings
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
+
+
+def _manager(directory, options=None):
+  # Without its handler a manager that has not saved yet cannot read the metadata.
+  handler = ocp.StandardCheckpointHandler()
+  return ocp.CheckpointManager(directory, item_handlers=handler, options=options)
 
 
 class Mismatch(ValueError):
   """The checkpoint belongs to another model or optimizer."""
 
 
-def _paths(tree):
+def _shapes(tree):
+  """path -> shape of every leaf, parameters first; a typed key counts as the words it is saved as."""
+  is_key = lambda x: jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+  words = lambda x: jax.eval_shape(jax.random.key_data, x) if is_key(x) else x
+  name = lambda path: jax.tree_util.keystr(path, simple=True, separator='/')
   leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-  return {jax.tree_util.keystr(path, simple=True, separator='/'): leaf for path, leaf in leaves}
+  shapes = {name(path): tuple(words(leaf).shape) for path, leaf in leaves}
+  return dict(sorted(shapes.items(), key=lambda item: not item[0].startswith('state/params')))
 
 
 def _check(saved, wanted, where):
   """Names the first parameter paths and shapes in which two trees differ."""
-  saved, wanted = _paths(saved), _paths(wanted)
+  saved, wanted = _shapes(saved), _shapes(wanted)
   problems = [f'{p} is only in the checkpoint' for p in saved if p not in wanted]
   problems += [f'{p} is not in the checkpoint' for p in wanted if p not in saved]
-  for path in (p for p in wanted if p in saved):
-    have, want = tuple(saved[path].shape), tuple(wanted[path].shape)
-    if have != want:
-      problems.append(f'{path} has shape {have} in the checkpoint and {want} here')
+  problems += [
+    f'{p} has shape {saved[p]} in the checkpoint and {wanted[p]} here'
+    for p in wanted if p in saved and saved[p] != wanted[p]
+  ]
   if problems:
     more = f' (and {len(problems) - 3} more differences)' if len(problems) > 3 else ''
     raise Mismatch(
@@ -52,7 +64,7 @@ class Checkpoints:
 
   def _open(self):
     options = ocp.CheckpointManagerOptions(max_to_keep=self._keep, create=True)
-    self._manager = ocp.CheckpointManager(self.directory, options=options)
+    self._manager = _manager(self.directory, options)
 
   def __enter__(self):
     return self
@@ -80,34 +92,37 @@ class Checkpoints:
       Mismatch: naming the first differing paths and shapes.
     """
     while (step := self._manager.latest_step()) is not None:
-      try:
-        saved = self._manager.item_metadata(step)
-        if saved is None:
-          raise OSError('its metadata cannot be read')
-        _check(getattr(saved, 'tree', saved), _plain(like), self.directory / str(step))
-        return step, self._manager.restore(step, args=ocp.args.StandardRestore(like))
-      except Mismatch:
-        raise
-      except Exception as error:  # whatever a damaged file makes Orbax raise
-        self._set_aside(step, error)
+      saved = self._attempt(step, self._manager.item_metadata, step)
+      if saved is None:
+        continue
+      _check(getattr(saved, 'tree', saved), like, self.directory / str(step))
+      restore = ocp.args.StandardRestore(like)
+      if (tree := self._attempt(step, self._manager.restore, step, args=restore)) is not None:
+        return step, tree
+    return None
+
+  def _attempt(self, step, read, *args, **kwargs):
+    """What `read` returns; None, with the checkpoint set aside, where it cannot be read."""
+    try:
+      if (found := read(*args, **kwargs)) is not None:
+        return found
+      error = OSError('no metadata')
+    except Exception as e:  # whatever a damaged file makes Orbax raise
+      error = e
+    self._set_aside(step, error)
     return None
 
   def _set_aside(self, step, error):
     aside = self.directory.parent / f'{self.directory.name}.unreadable' / str(step)
     warnings.warn(
       f'Checkpoint {step} in {self.directory} cannot be read ({type(error).__name__}); it was moved '
-      f'to {aside} and the next older one is used.', stacklevel=3,
+      f'to {aside} and the next older one is used.', stacklevel=4,
     )
     self._manager.close()
     aside.parent.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(aside, ignore_errors=True)
     (self.directory / str(step)).rename(aside)
     self._open()
-
-
-def _plain(tree):
-  """The tree as Orbax's metadata spells it: dicts and lists down to the leaves."""
-  return ocp.utils.serialize_tree(tree, keep_empty_nodes=False)
 
 
 def load_variables(directory):
@@ -124,7 +139,7 @@ def load_variables(directory):
     directory = directory / 'checkpoints'
   if not directory.is_dir():
     raise FileNotFoundError(f'No checkpoint in {directory}: train it first.')
-  with ocp.CheckpointManager(directory) as manager:
+  with _manager(directory) as manager:
     step = manager.latest_step()
     if step is None:
       raise FileNotFoundError(f'No complete checkpoint in {directory}: train it first.')
