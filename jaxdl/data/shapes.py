@@ -57,7 +57,7 @@ def make_shapes(count: int, seed: int) -> Split:
 
 def _attributes(generator, count: int) -> np.ndarray:
   uniform = lambda low, high: generator.uniform(low, high, count)
-  radius = uniform(6.0, 12.0)
+  radius = uniform(7.0, 13.0)
   # Only a corner of the object may leave the image.
   margin = 0.85 * radius
   x, y = (margin + uniform(0, 1) * (SIDE - 2 * margin) for _ in range(2))
@@ -91,7 +91,7 @@ def _paint(generator, cover: np.ndarray, attributes: np.ndarray) -> np.ndarray:
   dark, light = _ground_colours(generator, colour)
   image = pixel(dark) + pixel(light - dark) * _texture(generator, n)[..., None]
   image += cover[..., None] * (surface - image)
-  image += np.float32(0.03) * generator.standard_normal(image.shape, np.float32)
+  image += np.float32(0.02) * generator.standard_normal(image.shape, np.float32)
   return np.rint(255 * np.clip(image, 0, 1)).astype(np.uint8)
 
 
@@ -102,7 +102,7 @@ def _ground_colours(generator, colour: np.ndarray) -> tuple[np.ndarray, np.ndarr
   level = np.where(
     brightness > 0.5, generator.uniform(0.12, 0.32, n), generator.uniform(0.62, 0.85, n)
   )
-  spread = generator.uniform(0.06, 0.16, n)
+  spread = generator.uniform(0.01, 0.09, n)
   tint = generator.normal(0, 0.07, (n, 3))
   shift = generator.normal(0, 0.04, (n, 3))
   base = level[:, None] + tint
