@@ -59,8 +59,8 @@ def get_config(variant=''):
     c.seeds = (0,)
     c.train.data.name, c.train.data.per_class, c.train.data.test = 'shapes', 60, 200
     c.train.model = {'name': 'resnet8', 'width': 0.5, 'dtype': 'float32'}
-    c.train.epochs, c.train.batch_size = 3.0, 50
-    c.train.log, c.train.evaluate, c.train.checkpoint = 9, 18, 18
+    c.train.epochs, c.train.batch_size = 12.0, 50
+    c.train.log, c.train.evaluate, c.train.checkpoint = 12, 36, 36
   elif variant:
     raise ValueError(f"Unknown variant {variant!r}: choose '', 'cpu', 'folder' or 'smoke'.")
   return c

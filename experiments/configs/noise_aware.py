@@ -101,11 +101,11 @@ def get_config(variant=''):
   elif variant == 'smoke':
     c.seeds = (0,)
     c.train.data.name = 'digits'
-    c.train.data.per_class = 50
-    c.train.model = {'name': 'resnet8', 'width': 0.5, 'dtype': 'float32'}
+    c.train.data.per_class = 100
+    c.train.model = {'name': 'mlp', 'hidden': (64, 64), 'dtype': 'float32'}
     c.train.augment = {'pad': 1, 'mode': 'constant', 'flip': False}
-    c.train.epochs, c.train.batch_size = 4.0, 50
-    c.train.log, c.train.evaluate, c.train.checkpoint = 10, 20, 20
+    c.train.epochs, c.train.batch_size = 10.0, 50
+    c.train.log, c.train.evaluate, c.train.checkpoint = 20, 50, 50
     c.analysis.update({
       'test': 200, 'train': 100, 'calibration': 50, 'draws': 2, 'relative': (0.1, 0.3),
       'absolute': (0.01, 0.1), 'l2': (0.1, 0.5), 'linf': (5e-4, 2e-3), 'attack_steps': 3,
