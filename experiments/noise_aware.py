@@ -11,16 +11,16 @@ import jax
 import numpy as np
 
 from jaxdl import app
+from jaxdl.landscape.figures import survey_figures
 from jaxdl.landscape.survey import loss_slices, survey
 from jaxdl.train import classifier
 from jaxdl.train.checkpoint import load_variables
 from jaxdl.train.evaluate import predict
 from jaxdl.train.metrics import read_metrics
 from jaxdl.train.stages import Stage
-from jaxdl.viz.curves import learning_curves, lines
+from jaxdl.viz.curves import learning_curves
 from jaxdl.viz.report import Report, aggregate, paper_table, result_row, spread
 from jaxdl.viz.significance import mcnemar
-from jaxdl.viz.surface import loss_lines, loss_surface
 
 FORET = 'Foret et al. 2021, WRN-28-10, basic augmentation, 200 epochs'
 PAPER = {  # (arm, metric) -> published value, source; another network, so only the order compares
@@ -86,33 +86,41 @@ def analyse(config, options, name, slices, context):
   correct = predict(t.model, params, state, t.test.images).argmax(-1) == t.test.labels
   np.save(context.directory / 'correct.npy', correct)
   out = survey(t.model, params, state, test, seen, t.train.images[calibration], options, key)
-  return out | ({'slices': loss_slices(t.model, params, state, seen, options, key)} if slices else {})
+  if slices:
+    out['slices'] = loss_slices(t.model, params, state, seen, options, key)
+  return out
 
 
 def write_report(c, cells, context):
-  a, runs = c.analysis, _collect(c, cells, context.results)
-  rows = _rows(c, runs)
+  a, runs = c.analysis, {arm: [] for arm in c.arms}
+  for arm, seed in cells:
+    name = f'{arm}-{seed}'
+    runs[arm].append({**context.results[name], **context.results[f'{name}-analysis']})
+  groups = measures(a)
+  rows = result_rows(c, runs, {m: f for group in groups.values() for m, f in group.items()})
+  part = f'{c.train.data.per_class} images a class' if c.train.data.per_class else 'all images'
   report = Report(
     'Noise-aware training and SAM', context.directory,
-    f'{c.train.model.name} on {c.train.data.name}, {_scale(c)}; seeds {list(c.seeds)}. '
-    'Values are means over seeds ± one standard deviation.',
+    f'{c.train.model.name} on {c.train.data.name}: {part}, {c.train.epochs:g} epochs (sgd_2x: '
+    f'twice), batch {c.train.batch_size}; seeds {list(c.seeds)}. Values are means over seeds ± '
+    'one standard deviation.',
   )
   report.rows(rows)
-
   report.section('Results')
-  metrics = list(dict.fromkeys(row['metric'] for row in rows))
   cell = {(r['setting'], r['metric']): spread(r['value'], r['std'], r['n']) for r in rows}
-  report.table(
-    ['arm', *(m for m in metrics)],
-    [[arm, *(cell[arm, m] for m in metrics)] for arm in c.arms],
-    'Sharpness is L(w + e) - L(w) at the worst weights found within the middle radius of the grids, '
-    'on training images. The noise area is the mean accuracy over the grid of relative noise.',
-  )
-  report.section('The papers')
-  report.table(*paper_table([r for r in rows if r['paper'] is not None]))
+  for caption, group in groups.items():
+    report.table(
+      ['arm', *group], [[arm, *(cell[arm, m] for m in group)] for arm in c.arms], caption
+    )
+  if published := [r for r in rows if r['paper'] is not None]:
+    report.section('The papers')
+    report.table(*paper_table(published), 'Other networks and budgets: compare the order.')
   report.section('Claims')
-  report.text('\n'.join(f'- {line}' for line in _claims(c, cells, runs, context)))
-
+  report.text('\n'.join(f'- {line}' for line in claims(a, runs)))
+  report.table(
+    ['arm', 'right where sgd is wrong', 'wrong where sgd is right', 'p'],
+    list(against_sgd(c, context)), 'Paired on the same test images; exact McNemar test.', '.3g',
+  )
   report.section('Training')
   logs = {
     arm: [read_metrics(context.directories[f'{arm}-{s}'] / 'metrics.jsonl') for s in c.seeds]
@@ -122,139 +130,80 @@ def write_report(c, cells, context):
     learning_curves(logs, ['train/loss', 'train/accuracy', 'test/accuracy']), 'curves',
     'Training loss and accuracy on augmented batches, and test accuracy.',
   )
-
-  report.section('Gaussian weight noise')
-  for name, title in (
-    ('relative', 'relative noise on the kernels'), ('relative_all', 'relative noise on all weights'),
-    ('relative_recalibrated', 'relative noise, batch statistics recomputed'),
-    ('absolute', 'absolute noise on the kernels'),
-  ):
-    sigmas = [0, *(a.absolute if name == 'absolute' else a.relative)]
-    curve = {arm: _curve(r, lambda x, n=name: [x['clean'], *x['gaussian'][n]])
-             for arm, r in runs.items()}
-    figure = lines(sigmas, curve, 'sigma', 'test accuracy (%)', title.capitalize(), xscale='symlog')
-    report.figure(figure, f'noise_{name}', f'Accuracy under {title}.')
-
-  report.section('Worst-case weight noise')
-  for norm in ('l2', 'linf'):
-    curve = {arm: _curve(r, lambda x, n=norm: [x['clean'], *x['adversarial'][n]['accuracy']])
-             for arm, r in runs.items()}
-    figure = lines([0, *a[norm]], curve, 'radius rho', 'test accuracy (%)',
-                   f'Worst weights within an {norm} ball', xscale='symlog')
-    report.figure(figure, f'adversarial_{norm}', f'Accuracy at the worst weights found ({norm}).')
-
-  report.section('Rounding')
-  for name, title in (('tensor', 'one scale a tensor'), ('channel', 'one scale a channel'),
-                      ('tensor_mse', 'one scale a tensor, MSE-optimal clipping')):
-    curve = {arm: _curve(r, lambda x, n=name: x['rounding'][n]['accuracy'])
-             for arm, r in runs.items()}
-    figure = lines(list(a.bits), curve, 'bits', 'test accuracy (%)', title.capitalize())
-    report.figure(figure, f'bits_{name}', f'Post-training quantisation of the kernels, {title}.')
-  report.figure(_rounding_against_attack(a, runs), 'rounding_radius',
-                'Rounding moves a weight by at most half a step: accuracy over that radius, beside '
-                'the worst case within the same L-infinity ball.')
-
-  report.section('The loss around the weights')
-  slices = {arm: r[0]['slices'] for arm, r in runs.items()}
-  x = next(iter(slices.values()))['line']['x']
-  report.figure(loss_lines(x, {arm: s['line']['loss'] for arm, s in slices.items()}), 'line',
-                'Training loss along a filter-normalised random direction (first seed).')
-  for arm in [arm for arm in ('sgd', 'sam_l2', 'sam_linf', 'asam') if arm in slices]:
-    s = slices[arm]['surface']
-    report.figure(loss_surface(s['x'], s['x'], s['loss'], arm), f'surface_{arm}',
-                  f'Training loss over two filter-normalised directions: {arm}.')
+  survey_figures(report, a, runs)
   report.write()
   return {'rows': len(rows)}
 
 
-def _collect(c, cells, results):
-  """arm -> what is known of each seed's network."""
-  runs = {arm: [] for arm in c.arms}
-  for arm, seed in cells:
-    runs[arm].append({**results[f'{arm}-{seed}'], **results[f'{arm}-{seed}-analysis']})
-  return runs
-
-
-def _scale(c):
-  part = f'{c.train.data.per_class} training images a class' if c.train.data.per_class else 'all images'
-  return f'{part}, {c.train.epochs:g} epochs, batch {c.train.batch_size}'
-
-
-def _rows(c, runs):
-  a = c.analysis
+def measures(a):
+  """caption -> metric -> function of one network's numbers."""
   middle = {norm: len(a[norm]) // 2 for norm in ('l2', 'linf')}
-  measures = {
-    'train accuracy (%)': lambda x: 100 * x['train']['accuracy'],
-    'test accuracy (%)': lambda x: 100 * x['test']['accuracy'],
-    'gap (points)': lambda x: 100 * (x['train']['accuracy'] - x['test']['accuracy']),
-    **{
-      f'{norm} sharpness, rho {a[norm][i]:g}': lambda x, n=norm, i=i: x['adversarial'][n]['sharpness'][i]
-      for norm, i in middle.items()
+  sharpness = lambda norm: lambda x: x['adversarial'][norm]['sharpness'][middle[norm]]
+  bits = lambda i: lambda x: 100 * x['rounding']['tensor']['accuracy'][i]
+  return {
+    'Generalisation and noise. The noise area is the mean accuracy over the grid of relative '
+    'Gaussian noise on the kernels.': {
+      'train accuracy (%)': lambda x: 100 * x['train']['accuracy'],
+      'test accuracy (%)': lambda x: 100 * x['test']['accuracy'],
+      'gap (points)': lambda x: 100 * (x['train']['accuracy'] - x['test']['accuracy']),
+      'noise area (%)': lambda x: 100 * np.mean(x['gaussian']['relative']),
     },
-    'noise area (%)': lambda x: 100 * np.mean(x['gaussian']['relative']),
-    **{
-      f'{b} bits (%)': lambda x, i=i: 100 * x['rounding']['tensor']['accuracy'][i]
-      for i, b in enumerate(a.bits)
+    'Sharpness is L(w + e) - L(w) on training images, e the worst found within rho; the '
+    'eigenvalues are those of the Hessian of the training loss.': {
+      **{f'{n} sharpness, rho {a[n][i]:g}': sharpness(n) for n, i in middle.items()},
+      'largest Hessian eigenvalue': lambda x: x['eigenvalues'][0],
+      'first / last eigenvalue': lambda x: x['eigenvalues'][0] / x['eigenvalues'][-1],
+      'weight norm': lambda x: x['weight_norm'],
     },
-    'largest Hessian eigenvalue': lambda x: x['eigenvalues'][0],
-    'first / last eigenvalue': lambda x: x['eigenvalues'][0] / x['eigenvalues'][-1],
-    'weight norm': lambda x: x['weight_norm'],
+    'Post-training quantisation of the kernels, one scale a tensor, nothing clipped.': {
+      f'{b} bits (%)': bits(i) for i, b in enumerate(a.bits)
+    },
   }
-  if c.train.data.validation:
-    measures['validation accuracy (%)'] = lambda x: 100 * x['validation']['accuracy']
+
+
+def result_rows(c, runs, metrics):
   paper = PAPER if c.train.data.name == 'cifar10' else {}
   if c.train.model.name == 'resnet20':
     paper = paper | {('sgd', 'test accuracy (%)'): RESNET20}
+  if c.train.data.validation:
+    metrics = metrics | {'validation accuracy (%)': lambda x: 100 * x['validation']['accuracy']}
   return [
-    result_row(arm, name, *aggregate([f(x) for x in r]), *paper.get((arm, name), ()))
-    for arm, r in runs.items() for name, f in measures.items()
+    result_row(arm, name, *aggregate([f(x) for x in seeds]), *paper.get((arm, name), ()))
+    for arm, seeds in runs.items() for name, f in metrics.items()
   ]
 
 
-def _claims(c, cells, runs, context):
+def claims(a, runs):
   """The papers' and the course's claims as sentences with our numbers; a miss is said as one."""
   mean = lambda arm, f: 100 * float(np.mean([f(x) for x in runs[arm]]))
   test = lambda x: x['test']['accuracy']
   noise = lambda x: np.mean(x['gaussian']['relative'])
-  low_bits = [i for i, b in enumerate(c.analysis.bits) if b in (3, 4)]
-  bits = lambda x: np.mean([x['rounding']['tensor']['accuracy'][i] for i in low_bits])
-  claims = [
+  low = [i for i, b in enumerate(a.bits) if b in (3, 4)]
+  bits = lambda x: np.mean([x['rounding']['tensor']['accuracy'][i] for i in low])
+  for claim, one, other, f, slack in (
     ('SAM generalises at least as well as SGD (within 0.1 point)', 'sam_l2', 'sgd', test, -0.1),
     ('SAM generalises at least as well as SGD at twice the epochs', 'sam_l2', 'sgd_2x', test, -0.1),
     ('SAM resists Gaussian weight noise better than SGD', 'sam_l2', 'sgd', noise, 0),
-    ('noise training resists Gaussian noise better than SGD', 'gaussian_relative', 'sgd', noise, 0),
+    ('Noise training resists Gaussian noise better than SGD', 'gaussian_relative', 'sgd', noise, 0),
     ('L-infinity SAM survives 4-3 bit rounding better than L2 SAM', 'sam_linf', 'sam_l2', bits, 0),
     ('L2 SAM survives 4-3 bit rounding better than SGD', 'sam_l2', 'sgd', bits, 0),
-    ('three ascent steps gain little over one', 'sam_k3', 'sam_l2', test, -0.5),
-  ]
-  for claim, one, other, f, slack in claims:
+    ('Three ascent steps cost no accuracy against one (within 0.5 point)', 'sam_k3', 'sam_l2',
+     test, -0.5),
+  ):
     if one in runs and other in runs:
       have, want = mean(one, f), mean(other, f)
-      held = '**seen**' if have > want + slack else '**not seen**'
-      yield f'{claim}: {held} ({one} {have:.2f}, {other} {want:.2f}).'
-  for arm in [arm for arm in c.arms if arm != 'sgd' and 'sgd' in runs]:
-    correct = lambda arm: np.concatenate([
-      np.load(context.directories[f'{arm}-{seed}-analysis'] / 'correct.npy') for seed in c.seeds
-    ])
-    better, worse, p = mcnemar(correct(arm), correct('sgd'))
-    yield (f'{arm} against sgd on the same test images: right where sgd is wrong {better:,}, wrong '
-           f'where sgd is right {worse:,}; exact McNemar p = {p:.2g}.')
+      seen = '**seen**' if have > want + slack else '**not seen**'
+      yield f'{claim}: {seen} ({one} {have:.2f} %, {other} {want:.2f} %).'
 
 
-def _curve(runs, f):
-  values = 100 * np.array([f(x) for x in runs])
-  return values.mean(0), values.std(0, ddof=1) if len(values) > 1 else None
-
-
-def _rounding_against_attack(a, runs):
-  x, series = {}, {}
-  for arm in [arm for arm in ('sgd', 'sam_l2', 'sam_linf') if arm in runs]:
-    half = np.mean([r['rounding']['tensor']['half_step'] for r in runs[arm]], 0)
-    x[f'{arm}, rounded'], x[f'{arm}, worst case'] = half, np.array(a.linf)
-    series[f'{arm}, rounded'] = _curve(runs[arm], lambda r: r['rounding']['tensor']['accuracy'])
-    series[f'{arm}, worst case'] = _curve(runs[arm], lambda r: r['adversarial']['linf']['accuracy'])
-  return lines(x, series, 'largest change of a weight', 'test accuracy (%)',
-               'Rounding and the worst case', xscale='log')
+def against_sgd(c, context):
+  """McNemar's test of every arm against SGD, the seeds pooled in pairs."""
+  correct = lambda arm: np.concatenate([
+    np.load(context.directories[f'{arm}-{seed}-analysis'] / 'correct.npy') for seed in c.seeds
+  ])
+  for arm in c.arms:
+    if arm != 'sgd' and 'sgd' in c.arms:
+      yield [arm, *mcnemar(correct(arm), correct('sgd'))]
 
 
 if __name__ == '__main__':

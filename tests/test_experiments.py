@@ -110,9 +110,8 @@ def test_stopped_and_resumed_equals_straight(finished, tmp_path, monkeypatch):
       run_stages(first, tmp_path, **QUIET)
   with interrupt.handling():
     run_stages(first, tmp_path, **QUIET)
-  for a, b in zip(load_variables(straight / first[0].name), load_variables(tmp_path / first[0].name),
-                  strict=True):
-    jax.tree.map(np.testing.assert_array_equal, a, b)
+  want, have = (load_variables(workdir / first[0].name) for workdir in (straight, tmp_path))
+  jax.tree.map(np.testing.assert_array_equal, want, have)
   log = pathlib.Path(first[0].name) / 'metrics.jsonl'
   assert (straight / log).read_bytes() == (tmp_path / log).read_bytes()
 

@@ -4,7 +4,7 @@ Papers: Foret et al. 2021 (arXiv 2010.01412, SAM), Kwon et al. 2021 (arXiv 2102.
 Claim: minimising the worst loss within a ball around the weights beats SGD on test accuracy (an L2
 ball), and should help against Gaussian weight noise and, with an L-infinity ball, against rounding.
 
-  python experiments/noise_aware.py                                            # ResNet-20, 200 epochs
+  python experiments/noise_aware.py                                          # the paper's scale
   python experiments/noise_aware.py --config=experiments/configs/noise_aware.py:cpu
   python experiments/noise_aware.py --config=experiments/configs/noise_aware.py:smoke
 

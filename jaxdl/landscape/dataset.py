@@ -11,12 +11,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxdl.data.pipeline import unit_range
 from jaxdl.losses.classification import correct, cross_entropy
-
-
-def as_float(images):
-  """uint8 images to float32 in [0, 1]; float images pass unchanged."""
-  return images.astype(jnp.float32) / 255 if images.dtype == jnp.uint8 else images
 
 
 def sum_over_chunks(f, images, labels, chunk):
@@ -48,7 +44,7 @@ def sum_over_chunks(f, images, labels, chunk):
 
   def one(i):
     start = jnp.minimum(i * chunk, n - chunk)
-    x = as_float(lax.dynamic_slice_in_dim(images, start, chunk))
+    x = unit_range(lax.dynamic_slice_in_dim(images, start, chunk))
     y = lax.dynamic_slice_in_dim(labels, start, chunk)
     fresh = start + jnp.arange(chunk) >= i * chunk
     return f(x, y, fresh.astype(jnp.float32))

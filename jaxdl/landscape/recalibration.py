@@ -5,7 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from jaxdl.landscape.dataset import as_float
+from jaxdl.data.pipeline import unit_range
 
 
 def recalibrate(model, params, model_state, images, *, chunk=500, key=None):
@@ -41,7 +41,7 @@ def _recalibrate(model, params, model_state, images, key, *, chunk):
 
   def updated(old, x):
     _, state = model.apply(
-      params, {**model_state, 'batch_stats': old}, as_float(x), train=True, key=key
+      params, {**model_state, 'batch_stats': old}, unit_range(x), train=True, key=key
     )
     return state['batch_stats']
 

@@ -1,4 +1,4 @@
-"""One trained network under every disturbance of its weights: noise, worst case, rounding, slices."""
+"""One trained network with its weights disturbed: noise, the worst case, rounding, slices."""
 
 from collections.abc import Mapping
 

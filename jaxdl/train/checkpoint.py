@@ -24,7 +24,7 @@ class Mismatch(ValueError):
 
 
 def _shapes(tree):
-  """path -> shape of every leaf, parameters first; a typed key counts as the words it is saved as."""
+  """path -> shape of every leaf, parameters first; a typed key is saved as its words."""
   is_key = lambda x: jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
   words = lambda x: jax.eval_shape(jax.random.key_data, x) if is_key(x) else x
   name = lambda path: jax.tree_util.keystr(path, simple=True, separator='/')
@@ -115,8 +115,8 @@ class Checkpoints:
   def _set_aside(self, step, error):
     aside = self.directory.parent / f'{self.directory.name}.unreadable' / str(step)
     warnings.warn(
-      f'Checkpoint {step} in {self.directory} cannot be read ({type(error).__name__}); it was moved '
-      f'to {aside} and the next older one is used.', stacklevel=4,
+      f'Checkpoint {step} in {self.directory} cannot be read ({type(error).__name__}); it was '
+      f'moved to {aside} and the next older one is used.', stacklevel=4,
     )
     self._manager.close()
     aside.parent.mkdir(parents=True, exist_ok=True)

@@ -2,21 +2,18 @@
 
 import functools
 import json
-import pathlib
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import optax
 
 from jaxdl import flops, models
-from jaxdl.augment.crop_flip import crop_flip
+from jaxdl.augment import crop_flip
 from jaxdl.core import Model, TrainState, bind, count_params, init_state
-from jaxdl.data.dataset import Dataset, Split, first, hold_out, per_class
-from jaxdl.data.pipeline import resident
-from jaxdl.data.sources import load
+from jaxdl.data import Dataset, Split, first, hold_out, load, per_class, resident
+from jaxdl.data.pipeline import unit_range
 from jaxdl.objectives import supervised
 from jaxdl.optim import build, ema_params, learning_rate
 from jaxdl.train.evaluate import classification, predict
@@ -49,7 +46,7 @@ class Task(NamedTuple):
 
 @functools.lru_cache(maxsize=4)
 def _load(name, folder):
-  return load(name or pathlib.Path(folder).name, folder=folder)
+  return load(name, folder=folder)
 
 
 def task(config: Mapping) -> Task:
@@ -73,13 +70,11 @@ def _task(data, model) -> Task:
   d, m = json.loads(data), json.loads(model)
   dataset = _load(d.get('name'), d.get('folder') or None)
   train, seed = dataset.train, d.get('seed', 0)
-  validation = train._replace(images=train.images[:0], labels=train.labels[:0], extras={})
-  if d.get('validation'):
-    train, validation = hold_out(train, d['validation'], seed)
+  train, validation = hold_out(train, d.get('validation') or 0, seed)
   if d.get('per_class'):
     train = per_class(train, d['per_class'], seed)
   if len(train) == 0:
-    raise ValueError(f'The set {dataset.name!r} has no training images: use it for evaluation only.')
+    raise ValueError(f'The set {dataset.name!r} has no training images, only test images.')
   test = first(dataset.test, d['test']) if d.get('test') else dataset.test
   dtype = m.pop('dtype', 'float32')
   if dtype not in ('float32', 'bfloat16'):
@@ -170,7 +165,7 @@ def evaluation_weights(state: TrainState):
 
 def _watch(t: Task, augment, seed):
   """Writes a grid of augmented training images once, and histograms of the kernels."""
-  batch = {'image': jnp.asarray(t.train.images[:16], jnp.float32) / 255}
+  batch = {'image': unit_range(jnp.asarray(t.train.images[:16]))}
   shown = []
 
   def watch(writer, n, state):

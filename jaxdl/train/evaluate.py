@@ -3,19 +3,18 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import scipy.special
 
 from jaxdl.core import Model
+from jaxdl.data.pipeline import unit_range
 
 
 @functools.lru_cache(maxsize=8)
 def _forward(apply):
   @jax.jit
   def forward(params, model_state, images):
-    x = images.astype(jnp.float32) / 255 if images.dtype == jnp.uint8 else images
-    (logits, _), _ = apply(params, model_state, x, train=False)
+    (logits, _), _ = apply(params, model_state, unit_range(images), train=False)
     return logits
 
   return forward

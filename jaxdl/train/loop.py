@@ -46,19 +46,19 @@ def _next(n: int, periods: Sequence[int], last: int) -> int:
 def _check_finite(means, since, n, good, checkpoint) -> None:
   bad = [k for k, v in means.items() if not np.isfinite(v)]
   if bad:
-    kept = f'the checkpoint of step {checkpoint} is kept' if checkpoint else 'no checkpoint was saved'
+    kept = f'the checkpoint of step {checkpoint} is kept' if checkpoint else 'none was saved yet'
     last = ', '.join(f'{k} {v:.4g}' for k, v in good.items()) or 'none'
     raise NonFinite(
-      f'{", ".join(bad)} became NaN or infinite between step {since + 1} and {n}; {kept}. Last good '
-      f'metrics: {last}. A lower learning rate or gradient clipping usually helps.'
+      f'{", ".join(bad)} became NaN or infinite between step {since + 1} and {n}; {kept}. Last '
+      f'good metrics: {last}. A lower learning rate or gradient clipping usually helps.'
     )
 
 
 def _dispatch(step: Step, data, many: bool):
-  """Jitted `(state, window, source, frozen, k) -> (state, window)`: k steps and their summed metrics.
+  """One step, and the jitted `(state, window, source, frozen, k) -> (state, window)` of k steps.
 
-  The number of steps is a traced value, so one compilation serves every distance between two
-  events. On a CPU, where a loop brings nothing, k is 1 and there is no loop.
+  The window sums their metrics. The number of steps is a traced value, so one compilation serves
+  every distance between two events. On a CPU, where a loop brings nothing, k is 1 without a loop.
   """
 
   def one(state, window, source, frozen):

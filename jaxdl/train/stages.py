@@ -111,7 +111,8 @@ def status(stages: Sequence[Stage], workdir) -> dict[str, str]:
   """name -> 'done', 'begun', 'other' (another configuration lies there) or 'to do'."""
   workdir, prints, out = pathlib.Path(workdir), fingerprints(stages), {}
   for stage in stages:
-    begun, done = _read(workdir / stage.name / 'stage.json'), (workdir / stage.name / 'DONE').exists()
+    begun = _read(workdir / stage.name / 'stage.json')
+    done = (workdir / stage.name / 'DONE').exists()
     if begun is None:
       out[stage.name] = 'to do'
     elif begun['fingerprint'] != prints[stage.name] and not stage.always:
