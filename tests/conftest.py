@@ -7,6 +7,7 @@ if 'xla_force_host_platform_device_count' not in os.environ.get('XLA_FLAGS', '')
   flags = os.environ.get('XLA_FLAGS', '')
   os.environ['XLA_FLAGS'] = f'{flags} --xla_force_host_platform_device_count=4'.strip()
 os.environ.setdefault('MPLBACKEND', 'Agg')
+os.environ.setdefault('JAXDL_TENSORBOARD', '0')  # TensorFlow takes seconds to import
 
 from pathlib import Path  # noqa: E402
 
