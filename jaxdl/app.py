@@ -36,7 +36,7 @@ def run(stages, *, default_config: str) -> None:
   cpu.reexec_with_huge_pages()
   experiment = pathlib.Path(sys.argv[0]).resolve()
   default = str(experiment.parent / default_config)
-  config_flag = config_flags.DEFINE_config_file('config', default, 'Config file[:variant].')
+  config_flag = config_flags.DEFINE_config_file('config', None, 'Config file[:variant].')
   workdir_flag = flags.DEFINE_string('workdir', None, 'Output folder; default runs/NAME[-VARIANT].')
   data_flag = flags.DEFINE_string('data_dir', None, 'Folder of prepared data sets (or JAXDL_DATA).')
   dry_flag = flags.DEFINE_bool('dry_run', False, 'Print the plan and stop.')
@@ -44,27 +44,40 @@ def run(stages, *, default_config: str) -> None:
   def main(argv):
     if len(argv) > 1:
       _fail(f'Unexpected argument {argv[1]!r}: options are written --name=value.')
-    name, config = experiment.stem, config_flag.value
-    variant = _variant(default)
+    name, variant = experiment.stem, _variant()
     workdir = pathlib.Path(workdir_flag.value or f'runs/{name}{variant and "-" + variant}')
     if data_flag.value:
       os.environ['JAXDL_DATA'] = data_flag.value
     with _readable_errors():
-      _main(stages, config, workdir, experiment, dry_flag.value, name)
+      _main(stages, config_flag.value, workdir, experiment, dry_flag.value, name)
 
-  absl_app.run(main, flags_parser=_parse_flags)
+  # The default is given like a user's choice: as a flag's default, absl would load it even where
+  # another file is asked for, and its errors could not be caught.
+  given = any(a.split('=')[0].lstrip('-') == 'config' for a in sys.argv[1:])
+  argv = [sys.argv[0], *([] if given else [f'--config={default}']), *sys.argv[1:]]
+  absl_app.run(main, argv, flags_parser=_parse_flags)
 
 
 def _parse_flags(argv):
   try:
     return flags.FLAGS(argv)
   except (flags.Error, AttributeError, TypeError, KeyError, ValueError, OSError) as error:
-    _fail(' '.join(str(error).split()))
+    _fail(_one_sentence(error))
 
 
-def _variant(default) -> str:
+def _one_sentence(error) -> str:
+  """The message alone: config_flags puts the traceback of a config file's own error into it."""
+  if isinstance(error, KeyError | AttributeError):
+    while error.args and isinstance(error.args[0], BaseException):
+      error = error.args[0]
+    return '. '.join(f'There is no config value {error.args[0]}'.splitlines())
+  lines = [line.strip() for line in str(error).strip().splitlines()]
+  return ' '.join(lines[-1:] if 'Traceback' in str(error) else lines)
+
+
+def _variant() -> str:
   given = [a.split('=', 1)[1] for a in sys.argv[1:] if a.lstrip('-').startswith('config=')]
-  return (given[-1] if given else default).partition(':')[2]
+  return given[-1].partition(':')[2] if given else ''
 
 
 def _fail(sentence, code=EXIT_BAD_INPUT):
@@ -82,10 +95,10 @@ def _readable_errors():
   except interrupt.Interrupted as stop:
     print(f'\nStopped by {stop}; everything is saved. Go on with:\n  {_command()}', file=sys.stderr)
     sys.exit(interrupt.EXIT_CODE)
-  except (ValueError, FileNotFoundError, PermissionError, NotADirectoryError) as error:
+  except (ValueError, OSError) as error:
     if 'JAXDL_DEBUG' in os.environ:
       raise
-    _fail(f'{error}\n(JAXDL_DEBUG=1 shows where.)')
+    _fail(f'{_one_sentence(error)}\n(JAXDL_DEBUG=1 shows where.)')
   except Exception as error:
     from jaxdl.train.loop import NonFinite
 
