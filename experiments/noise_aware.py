@@ -142,11 +142,12 @@ def measures(a):
   bits = lambda i: lambda x: 100 * x['rounding']['tensor']['accuracy'][i]
   return {
     'Generalisation and noise. The noise area is the mean accuracy over the grid of relative '
-    'Gaussian noise on the kernels.': {
+    'Gaussian noise on the kernels; kept is that area over the accuracy without noise.': {
       'train accuracy (%)': lambda x: 100 * x['train']['accuracy'],
       'test accuracy (%)': lambda x: 100 * x['test']['accuracy'],
       'gap (points)': lambda x: 100 * (x['train']['accuracy'] - x['test']['accuracy']),
       'noise area (%)': lambda x: 100 * np.mean(x['gaussian']['relative']),
+      'kept under noise (%)': lambda x: 100 * np.mean(x['gaussian']['relative']) / x['clean'],
     },
     'Sharpness is L(w + e) - L(w) on training images, e the worst found within rho; the '
     'eigenvalues are those of the Hessian of the training loss.': {

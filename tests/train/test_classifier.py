@@ -1,0 +1,107 @@
+"""A classifier from a configuration: data options, compute type, averages, the plan."""
+
+import copy
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdl.train import classifier
+from jaxdl.train.checkpoint import load_variables
+from jaxdl.train.evaluate import classification, confusion, predict
+
+CONFIG = {
+  'data': {'name': 'digits', 'per_class': 20, 'test': 50, 'validation': 100},
+  'model': {'name': 'mlp', 'hidden': [16], 'dtype': 'float32'},
+  'augment': {'pad': 1, 'mode': 'constant', 'flip': False},
+  'epochs': 2.0, 'batch_size': 20, 'log': 5, 'evaluate': 10, 'checkpoint': 10,
+  'optimizer': {'name': 'sgd', 'lr': 0.1, 'momentum': 0.9, 'schedule': {'name': 'cosine'}},
+}
+
+
+def changed(**changes):
+  config = copy.deepcopy(CONFIG)
+  for path, value in changes.items():
+    *parents, last = path.split('__')
+    where = config
+    for parent in parents:
+      where = where[parent]
+    where[last] = value
+  return config
+
+
+def test_splits_are_what_was_asked_for_and_the_task_is_made_once():
+  t = classifier.task(CONFIG)
+  assert (len(t.train), len(t.validation), len(t.test)) == (200, 100, 50)
+  assert np.bincount(t.train.labels).tolist() == [20] * 10
+  assert t.steps(2.0, 20) == 20 and t.steps(0.001, 20) == 1
+  assert classifier.task(copy.deepcopy(CONFIG)).model is t.model
+  rows = {bytes(x.tobytes()) for x in t.validation.images}
+  assert len(rows & {bytes(x.tobytes()) for x in t.train.images}) < 3  # digits repeat rarely
+
+
+def test_result_is_the_accuracy_of_the_saved_weights(tmp_path):
+  result = classifier.train(CONFIG, 3, tmp_path)
+  t = classifier.task(CONFIG)
+  params, model_state = load_variables(tmp_path)
+  for part in ('train', 'validation', 'test'):
+    split = getattr(t, part)
+    want = classification(predict(t.model, params, model_state, split.images), split.labels)
+    assert result[part] == pytest.approx(want, rel=1e-6)
+  assert result['steps'] == 20 and result['parameters'] == 64 * 16 + 16 + 16 * 10 + 10
+  assert result['train']['accuracy'] > 0.3
+
+
+def test_bfloat16_computes_in_half_and_keeps_full_parameters(tmp_path):
+  config = changed(model={'name': 'resnet8', 'width': 0.25, 'dtype': 'bfloat16'}, epochs=0.5)
+  result = classifier.train(config, 0, tmp_path)
+  params, model_state = load_variables(tmp_path)
+  assert {x.dtype for x in jax.tree.leaves((params, model_state))} == {np.dtype('float32')}
+  assert np.isfinite(result['test']['loss'])
+  t = classifier.task(config)
+  (logits, features), _ = t.model.apply(params, model_state, jnp.zeros((2, 8, 8, 1)))
+  assert logits.dtype == jnp.float32 and features['stage1'].dtype == jnp.bfloat16
+
+
+def test_an_average_of_the_weights_is_what_is_evaluated(tmp_path):
+  result = classifier.train(changed(optimizer__ema=0.999), 0, tmp_path)
+  t = classifier.task(CONFIG)
+  params, model_state = load_variables(tmp_path)
+  raw = classification(predict(t.model, params, model_state, t.test.images), t.test.labels)
+  assert result['test']['loss'] != pytest.approx(raw['loss'], rel=1e-3)
+
+
+def test_the_plan_counts_the_work():
+  plan = classifier.plan(CONFIG, gradients=2)
+  macs = 64 * 16 + 16 * 10
+  assert plan['MACs'] == macs and plan['work'] == 3 * macs * 20 * 20 * 2
+  assert plan['parameters'] == macs + 26
+
+
+@pytest.mark.parametrize('change, message', [
+  ({'model__dtype': 'float16'}, "must be 'float32' or 'bfloat16', not 'float16'"),
+  ({'model__name': 'resnet21'}, 'resnet2'),
+  ({'data__name': 'no_such_set'}, 'no_such_set'),
+  ({'data__per_class': 10_000}, 'fewer than the 10000'),
+  ({'data__validation': 10**6}, 'hold out'),
+])
+def test_wrong_options_are_named(change, message):
+  with pytest.raises(ValueError, match=message):
+    classifier.task(changed(**change))
+
+
+def test_predict_is_exact_for_any_chunk_and_confusion_counts():
+  t = classifier.task(CONFIG)
+  params, model_state = t.model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
+  whole = predict(t.model, params, model_state, t.test.images, chunk=50)
+  for chunk in (7, 500):
+    chex.assert_trees_all_close(
+      whole, predict(t.model, params, model_state, t.test.images, chunk=chunk), rtol=1e-5
+    )
+  counts = confusion(whole, t.test.labels, 10)
+  assert counts.sum() == 50
+  assert np.trace(counts) / 50 == classification(whole, t.test.labels)['accuracy']
+  with pytest.raises(ValueError, match='no images'):
+    predict(t.model, params, model_state, t.test.images[:0])
