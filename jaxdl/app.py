@@ -189,14 +189,15 @@ def _print_plan(stages, workdir) -> None:
   from jaxdl.train.stages import status
 
   states, total = status(stages, workdir), 0.0
-  print(f'{"stage":<28}{"state":<8}{"parameters":>12}{"MACs":>16}{"work, TMAC":>12}')
+  width = max(len(stage.name) for stage in stages) + 2
+  print(f'{"stage":<{width}}{"state":<8}{"parameters":>12}{"MACs":>16}{"work, TMAC":>12}')
   for stage in stages:
     plan = dict(stage.plan()) if stage.plan else {}
     work = plan.get('work', 0.0)
     total += 0.0 if states[stage.name] == 'done' else work
     cell = lambda v, form: format(v, form) if v else '-'
     print(
-      f'{stage.name:<28}{states[stage.name]:<8}{cell(plan.get("parameters"), ","):>12}'
+      f'{stage.name:<{width}}{states[stage.name]:<8}{cell(plan.get("parameters"), ","):>12}'
       f'{cell(plan.get("MACs"), ","):>16}{cell(work / 1e12, ".3f"):>12}'
     )
   print(f'{len(stages)} stages in {workdir}; {total / 1e12:,.1f} TMAC to do (parameters and MACs '
