@@ -156,7 +156,10 @@ def train(config: Mapping, seed: int, directory, t: Task | None = None, objectiv
 
 
 def evaluation_weights(state: TrainState):
-  """`(params, model_state)` to evaluate: the average of the weights where one is kept."""
+  """`(params, model_state)` to evaluate: the average of the weights where one is kept.
+
+  Batch statistics stay those of the raw weights; `jaxdl.landscape.recalibrate` recomputes them.
+  """
   try:
     return ema_params(state.opt_state), state.model_state
   except ValueError:
