@@ -12,14 +12,9 @@ fits() {
     >/dev/null 2>&1
 }
 
-# Prints the Python to use: the given one, else the first on PATH that fits.
+# Prints the first Python on PATH that fits.
 find_python() {
   local candidate
-  if [[ -n $1 ]]; then
-    fits "$1" || stop "'$1' is not a Python 3.11, 3.12 or 3.13 with the module venv."
-    echo "$1"
-    return
-  fi
   for candidate in python3 python3.13 python3.12 python3.11; do
     if fits "$candidate"; then
       echo "$candidate"
@@ -33,12 +28,16 @@ version_of() {
   "$1" -c 'import platform; print(platform.python_version())'
 }
 
-# make_venv ROOT FOLDER EXTRAS PYTHON: makes the environment ROOT/FOLDER if it is missing and
-# installs ROOT[EXTRAS] into it, unless that was done before and nothing it depends on has changed.
+# make_venv ROOT FOLDER EXTRAS PYTHON: makes the environment ROOT/FOLDER if it is missing, and
+# installs ROOT and EXTRAS ('' or '[test]') into it, unless that was done before and nothing that it
+# depends on has changed. PYTHON may be empty.
 make_venv() {
   local root=$1 venv=$1/$2 extras=$3 given=$4 python stamp
+  if [[ -n $given ]] && ! fits "$given"; then
+    stop "'$given' is not a Python 3.11, 3.12 or 3.13 with the module venv."
+  fi
   if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
-    python=$(find_python "$given") || exit
+    python=${given:-$(find_python)} || exit
     echo "Making $2 with Python $(version_of "$python")"
     "$python" -m venv "$venv" || stop "$venv could not be made."
   elif ! fits "$venv/bin/python"; then
