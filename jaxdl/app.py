@@ -1,6 +1,7 @@
 """The command line of every experiment: `app.run(stages, default_config=...)`."""
 
 import contextlib
+import errno
 import json
 import os
 import pathlib
@@ -98,7 +99,9 @@ def _readable_errors():
   except (ValueError, OSError) as error:
     if 'JAXDL_DEBUG' in os.environ:
       raise
-    _fail(f'{_one_sentence(error)}\n(JAXDL_DEBUG=1 shows where.)')
+    full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+    sentence = f'{_one_sentence(error)}\n(JAXDL_DEBUG=1 shows where.)'
+    _fail(sentence, EXIT_FAILED if full else EXIT_BAD_INPUT)
   except Exception as error:
     from jaxdl.train.loop import NonFinite
 

@@ -22,6 +22,8 @@ def stages(c):
     if c.fail == 'signal':
       os.kill(os.getpid(), signal.SIGTERM)
       interrupt.poll()
+    if c.fail == 'disk':
+      raise OSError(28, 'No space left on device', 'runs')
     if c.fail == 'value':
       raise ValueError('The set nothing is nowhere: prepare it.')
     return {'lr': c.lr}
@@ -101,6 +103,7 @@ def test_bad_input_is_one_sentence(call, arguments, expected):
 
 def test_a_failed_run_has_its_own_exit_code(call):
   assert 'became NaN' in sentence(call('--config.fail=nan'), 1)
+  assert 'No space left' in sentence(call('--config.fail=disk', '--workdir=other'), 1)
 
 
 def test_a_signal_tells_the_command_that_goes_on(call):
