@@ -27,7 +27,7 @@ done
 
 if [[ -n $python ]] && "$python" -c 'import sys; sys.exit(sys.prefix == sys.base_prefix)'; then
   python=$("$python" -c 'import sys; print(sys.executable)')
-  "$python" -c 'import jaxdl, hypothesis, pytest, ruff, xdist' ||
+  "$python" -c 'import jaxdl, hypothesis, pytest, ruff, xdist' 2>/dev/null ||
     stop "jaxdl[test] is not in that environment: run '$python -m pip install -e ${root}[test]'."
 else
   make_venv "$root" .venv-test '[test]' "$python"
