@@ -111,7 +111,8 @@ def _readable_errors():
 
 
 def _command() -> str:
-  return shlex.join([pathlib.Path(sys.executable).name, *sys.argv])
+  python = 'python' if shutil.which('python') == sys.executable else sys.executable
+  return shlex.join([python.removeprefix(f'{pathlib.Path.cwd()}/'), *sys.argv])
 
 
 def _main(stages, config, workdir, experiment, dry_run, name):

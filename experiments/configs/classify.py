@@ -15,7 +15,7 @@ Variants
   (none)  ResNet-20, whole CIFAR-10, 200 epochs, 3 seeds; a GPU.
   cpu     real CIFAR-10 on 2 cores in about 10 minutes: ResNet-8, all images, 5 epochs, 1 seed.
   folder  a folder of images, one sub-folder a class: ResNet-18 and AdamW, 30 epochs.
-  smoke   seconds, embedded procedural images.
+  smoke   a minute or two, embedded procedural images.
 """
 
 from ml_collections import ConfigDict

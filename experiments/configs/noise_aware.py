@@ -15,7 +15,7 @@ Variants
   grid    the same, one seed, 5,000 validation images: every rho and sigma of the papers' grids.
   cpu     real CIFAR-10 on 2 cores in about 90 minutes: ResNet-8, 10,000 training images, 2 seeds.
           Small: read the orderings, not the accuracies.
-  smoke   seconds, embedded digits.
+  smoke   a minute or two, embedded digits.
 """
 
 from ml_collections import ConfigDict

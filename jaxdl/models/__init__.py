@@ -39,10 +39,17 @@ def create(name: str, num_classes: int, **kwargs) -> nn.Module:
     **kwargs: fields of the network (dtype, norm_axis, shortcut, stem, width, dropout, ...).
 
   Raises:
-    ValueError: an unknown name; the message suggests a near one and lists all.
+    ValueError: an unknown name; the message suggests a near one and lists all. Or an option that
+      this network does not have.
   """
   if name not in MODELS:
     near = difflib.get_close_matches(name.lower(), MODELS, n=1)
     hint = f'; did you mean {near[0]!r}?' if near else '.'
     raise ValueError(f'unknown model {name!r}{hint} Known: {", ".join(MODELS)}')
-  return MODELS[name](num_classes, **kwargs)
+  try:
+    return MODELS[name](num_classes, **kwargs)
+  except TypeError as error:
+    if 'unexpected keyword argument' not in str(error):
+      raise
+    option = str(error).rpartition(' ')[2]
+    raise ValueError(f'The model {name!r} has no option {option}.') from error

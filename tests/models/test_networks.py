@@ -321,3 +321,8 @@ def test_import_needs_neither_torch_nor_tensorflow():
   )
   done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, check=True)
   assert done.stdout.strip() == '[]'
+
+
+def test_an_option_the_network_lacks_is_named():
+  with pytest.raises(ValueError, match="The model 'mlp' has no option 'width'"):
+    create('mlp', 10, width=2)
