@@ -16,6 +16,7 @@ from jaxdl.data import Dataset, Split, first, hold_out, load, per_class, residen
 from jaxdl.data.pipeline import unit_range
 from jaxdl.objectives import supervised
 from jaxdl.optim import build, ema_params, learning_rate
+from jaxdl.optim.leaves import is_kernel
 from jaxdl.train.evaluate import classification, predict
 from jaxdl.train.loop import Every, fit
 from jaxdl.train.step import grad_step
@@ -144,7 +145,7 @@ def train(config: Mapping, seed: int, directory, t: Task | None = None, objectiv
     every=Every(
       config.get('log', 100), config.get('evaluate', 0), config.get('checkpoint', 1000), keep=2
     ),
-    hparams={'seed': seed, **_flat(config)},
+    hparams={'seed': seed, **config},
   )
   return {
     'steps': steps,
@@ -181,14 +182,8 @@ def _watch(t: Task, augment, seed):
     kernels = {
       jax.tree_util.keystr(path, simple=True, separator='/'): leaf
       for path, leaf in jax.tree_util.tree_flatten_with_path(state.params)[0]
-      if path[-1].key == 'kernel'
+      if is_kernel(path)
     }
     writer.histograms(n, {f'kernels/{k}': v for k, v in kernels.items()})
 
   return watch
-
-
-def _flat(config, prefix=''):
-  if isinstance(config, Mapping):
-    return {k: v for key, c in config.items() for k, v in _flat(c, f'{prefix}{key}.').items()}
-  return {prefix[:-1]: config if isinstance(config, (int, float, str, bool)) else str(config)}
