@@ -7,11 +7,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 
 from jaxdl.core import Step, TrainState
 from jaxdl.train import interrupt
 from jaxdl.train.checkpoint import Checkpoints
-from jaxdl.train.metrics import Means, open_writer
+from jaxdl.train.metrics import METRICS_FILE, Means, open_writer, read_metrics
 from jaxdl.train.progress import Progress
 
 
@@ -75,6 +76,23 @@ def _dispatch(step: Step, data, many: bool):
   return one, jax.jit(run, donate_argnums=0)
 
 
+def _evaluate(n, state, evals, watch, writer) -> None:
+  for name, evaluate in evals.items():
+    writer.scalars(n, {f'{name}/{key}': float(v) for key, v in evaluate(state).items()})
+  if watch is not None:
+    watch(writer, n, state)
+
+
+def _unrecorded(evals, workdir, n) -> dict:
+  """The evaluations of step n that were cut off: a checkpoint is saved before they run."""
+  exists = (workdir / METRICS_FILE).exists()
+  names = [k for k, (at, _) in read_metrics(workdir).items() if n in at] if exists else []
+  missing = [not any(k.startswith(f'{name}/') for k in names) for name in evals]
+  if missing and jax.process_count() > 1:  # the record is the first process's
+    missing = multihost_utils.broadcast_one_to_all(np.array(missing))
+  return {name: f for (name, f), wanted in zip(evals.items(), missing, strict=True) if wanted}
+
+
 def fit(
   *,
   init: Callable[[], TrainState],
@@ -113,6 +131,7 @@ def fit(
   Raises:
     NonFinite: naming the range of steps; the last good checkpoint stays.
     Interrupted: after a signal, with the state saved.
+    NotSaved: a checkpoint could not be written; those before it stay.
     Mismatch: when the checkpoint belongs to another model.
   """
   workdir = pathlib.Path(workdir)
@@ -141,6 +160,10 @@ def fit(
         f'{workdir} holds a checkpoint of step {n}, past the end of this run ({steps} steps): use '
         'another --workdir, or load it as a starting point instead.'
       )
+    evals = dict(evals or {})
+    owed = _unrecorded(evals, workdir, n) if n and _due(n, every.evaluate, steps) else {}
+    if n == steps and not owed:
+      return state
     saved, good, logged = n, {}, n
     batches = iter(data.batches(n)) if streaming else None
     with (
@@ -149,6 +172,8 @@ def fit(
     ):
       if hparams:
         writer.hparams(hparams)
+      if owed:
+        _evaluate(n, state, owed, watch, writer)
       while n < steps:
         event = _next(n, (every.log, every.evaluate, every.checkpoint), steps)
         k = min(event - n, per_dispatch)
@@ -160,21 +185,25 @@ def fit(
         stop = interrupt.requested()
         if not (n == event or stop):
           continue
+        checkpoints.check()
         means = window.compute()
         _check_finite(means, logged, n, good, saved)
         if _due(n, every.log, steps):
           writer.scalars(n, {f'train/{name}': v for name, v in means.items()})
           progress.note({name: means[name] for name in ('loss', 'accuracy') if name in means})
           good, logged, window = means, n, fresh()
-        if _due(n, every.evaluate, steps):
-          for name, evaluate in (evals or {}).items():
-            writer.scalars(n, {f'{name}/{key}': float(v) for key, v in evaluate(state).items()})
-          if watch is not None:
-            watch(writer, n, state)
+        # The state is saved before it is evaluated, so that a stop in between loses no training.
         if _due(n, every.checkpoint, steps) or stop:
           writer.flush()
           checkpoints.save(n, {'state': state, 'window': window})
           saved = n
-        if n < steps:
+        if stop:
           interrupt.poll()
+        if _due(n, every.evaluate, steps):
+          try:
+            _evaluate(n, state, evals, watch, writer)
+          except interrupt.Interrupted:
+            writer.flush()
+            checkpoints.save(n, {'state': state, 'window': window})
+            raise
   return state
