@@ -59,7 +59,8 @@ class Output(NamedTuple):
 Apply = Callable[..., tuple[Any, PyTree]]
 # (params, model_state, batch, key, frozen) -> (scalar loss, Output); differentiated in params
 Objective = Callable[[PyTree, PyTree, Batch, Array, PyTree], tuple[Array, Output]]
-# (params, model_state, batch, key, frozen) -> batch; no gradient flows through it
+# (params, model_state, batch, key, frozen) -> batch; no gradient flows through it. The key is the
+# same on all devices: draw for each example (`example_keys`), or from `parallel.device_key(key)`.
 BatchTransform = Callable[[PyTree, PyTree, Batch, Array, PyTree], Batch]
 # (loss_of_x: x -> [B], x0, key) -> x
 Attack = Callable[[Callable[[Array], Array], Array, Array], Array]
@@ -111,6 +112,21 @@ def bind(module: nn.Module, *, mean=0.0, std=1.0) -> Model:
     return outputs, {**model_state, **new_state}
 
   return Model(init, apply)
+
+
+def example_keys(key: Array, batch: Batch) -> Array:
+  """One key for each example [B], a function of `key` and the example's `index`.
+
+  What a transform draws from them does not depend on how the batch is split over devices.
+
+  Args:
+    key: typed key, the same on all devices.
+    batch: `index` int [B]; without it, the examples are counted from 0.
+  """
+  index = batch.get('index')
+  if index is None:
+    index = jnp.arange(len(batch['image']))
+  return jax.vmap(lambda i: jax.random.fold_in(key, i))(index)
 
 
 def init_state(model_init, tx: optax.GradientTransformation, key: Array, x: Array) -> TrainState:

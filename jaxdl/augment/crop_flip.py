@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from jaxdl.core import BatchTransform
+from jaxdl.core import BatchTransform, example_keys
 
 _MODES = ('constant', 'reflect')
 
@@ -30,12 +30,13 @@ def crop_flip(pad: int = 4, mode: str = 'constant', flip: bool = True) -> BatchT
     _require_images(x)
     if mode == 'reflect' and pad >= min(x.shape[1:3]):
       raise ValueError(f'Cannot reflect {pad} pixels of an image of shape {x.shape[1:]}.')
-    key_crop, key_flip = jax.random.split(key)
+    keys = example_keys(key, batch)
     if pad:
-      x = _windows(x, jax.random.randint(key_crop, (len(x), 2), 0, 2 * pad + 1), pad, mode)
+      offset = lambda key: jax.random.randint(key, (2,), 0, 2 * pad + 1)
+      x = _windows(x, jax.vmap(offset)(keys), pad, mode)
     if flip:
-      mirrored = jax.random.bernoulli(key_flip, 0.5, (len(x), 1, 1, 1))
-      x = jnp.where(mirrored, x[:, :, ::-1], x)
+      mirrored = jax.vmap(lambda key: jax.random.bernoulli(jax.random.fold_in(key, 1)))(keys)
+      x = jnp.where(mirrored[:, None, None, None], x[:, :, ::-1], x)
     return {**batch, 'image': x}
 
   return transform

@@ -34,9 +34,18 @@ class Resident:
     self.batch_size = batch_size
     self.seed = seed
 
-  def batch_at(self, arrays: dict[str, jax.Array], n) -> dict[str, jax.Array]:
-    """Batch n. Jittable; `arrays` is `self.arrays`, possibly resharded; n is an int scalar."""
+  def batch_at(self, arrays: dict[str, jax.Array], n, part=0, parts: int = 1) -> dict:
+    """Batch n. Jittable; `arrays` is `self.arrays`, possibly on other devices.
+
+    Args:
+      arrays: what `self.arrays` holds.
+      n: int scalar.
+      part, parts: only the rows part * B / parts ... of the batch; `part` may be traced.
+    """
     index = batch_indices(n, self.batch_size, self.size, self.seed)
+    if parts > 1:
+      rows = self.batch_size // parts
+      index = jax.lax.dynamic_slice_in_dim(index, part * rows, rows)
     rows = {name: jnp.take(x, index, axis=0) for name, x in arrays.items()}
     return {**rows, 'image': unit_range(rows['image']), 'index': index}
 

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxdl import parallel
+
 
 class BatchNorm(nn.Module):
   """Normalises each channel over the batch and all positions, then scales and shifts it.
@@ -20,7 +22,8 @@ class BatchNorm(nn.Module):
     epsilon: added to the variance.
     dtype: of the output; None promotes the input's dtype with the parameters' float32. Statistics
       are computed in float32 whatever it is.
-    axis_name: a mapped axis (pmap, shard_map, vmap) over which statistics are averaged too.
+    axis_name: where this axis is mapped (pmap, shard_map, vmap), statistics are averaged over it
+      too; None keeps them to the device.
     use_scale: whether to scale.
     use_bias: whether to shift.
     scale_init: initializer of the scale.
@@ -60,7 +63,7 @@ class BatchNorm(nn.Module):
       mean, var = running_mean.value, running_var.value
       return _affine(x, mean, var, scale, bias, self.epsilon).astype(dtype)
 
-    axis_name = None if self.is_initializing() else self.axis_name
+    axis_name = self.axis_name if parallel.is_mapped(self.axis_name) else None
     y, mean, var = _normalise(x, scale, bias, self.epsilon, axis_name)
     if not self.is_initializing():
       move = lambda old, new: (self.momentum * old + (1 - self.momentum) * new).astype(old.dtype)
@@ -73,17 +76,17 @@ def _affine(x, mean, var, scale, bias, epsilon):
   return (x - mean) * (lax.rsqrt(var + epsilon) * scale) + bias
 
 
-def _mean(x, axis_name):
-  """Over everything but channels, and over the mapped axis: [..., C] -> [C]."""
-  mean = x.mean(tuple(range(x.ndim - 1)))
-  return mean if axis_name is None else lax.pmean(mean, axis_name)
+def _means(axis_name, *arrays):
+  """Over everything but channels, and over the mapped axis: [..., C] -> [C], each."""
+  means = tuple(x.mean(tuple(range(x.ndim - 1))) for x in arrays)
+  return means if axis_name is None else lax.pmean(means, axis_name)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(3, 4))
 def _normalise(x, scale, bias, epsilon, axis_name):
   """x [..., C] normalised by its own moments, and these: ([..., C], mean [C], variance [C])."""
-  mean = _mean(x, axis_name)
-  var = jnp.maximum(_mean(jnp.square(x), axis_name) - jnp.square(mean), 0)
+  mean, square = _means(axis_name, x, jnp.square(x))
+  var = jnp.maximum(square - jnp.square(mean), 0)
   return _affine(x, mean, var, scale, bias, epsilon), mean, var
 
 
@@ -101,7 +104,7 @@ def _normalise_jvp(epsilon, axis_name, primals, tangents):
   y, mean, var = _normalise(*primals, epsilon, axis_name)
   r = lax.rsqrt(var + epsilon)
   z = (x - mean) * r
-  dmean, zdx = _mean(dx, axis_name), _mean(z * dx, axis_name)
+  dmean, zdx = _means(axis_name, dx, z * dx)
   gain = scale * r
   dy = gain * dx + z * (dscale - gain * zdx) + (dbias - gain * dmean)
   return (y, mean, var), (dy, dmean, 2 * zdx / r)

@@ -6,6 +6,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
+from jaxdl import parallel
 from jaxdl.models.convolution import head
 
 
@@ -29,7 +30,7 @@ class MLP(nn.Module):
   dropout: float = 0.0
   input_dropout: float = 0.0
   dtype: Any = jnp.float32
-  norm_axis: str | None = None
+  norm_axis: str | None = parallel.AXIS
 
   @nn.compact
   def __call__(self, x, train: bool = False):

@@ -11,6 +11,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
+from jaxdl import parallel
 from jaxdl.layers import BatchNorm, max_pool
 from jaxdl.models.convolution import ConvFactory, check_images, conv, global_mean, head
 
@@ -40,7 +41,7 @@ class ResidualBlock(nn.Module):
   shortcut: str = 'B'
   conv: ConvFactory = conv
   dtype: Any = jnp.float32
-  norm_axis: str | None = None
+  norm_axis: str | None = parallel.AXIS
 
   @nn.compact
   def __call__(self, x, train: bool = False):
@@ -85,7 +86,8 @@ class ResNet(nn.Module):
     stem: 'cifar' (3x3, stride 1) or 'imagenet' (7x7, stride 2, then 3x3 max pooling, stride 2).
     conv: makes each convolution, so that a quantised or a dynamic one can take its place.
     dtype: compute dtype; parameters, batch statistics, 'pooled' and logits are float32.
-    norm_axis: mapped axis over which BN statistics are averaged, if any.
+    norm_axis: where this axis is mapped, BN statistics are averaged over it; None keeps them to
+      each device.
 
   Raises:
     ValueError: an unknown stem or shortcut, or x that is not [B, H, W, C].
@@ -100,7 +102,7 @@ class ResNet(nn.Module):
   stem: str = 'cifar'
   conv: ConvFactory = conv
   dtype: Any = jnp.float32
-  norm_axis: str | None = None
+  norm_axis: str | None = parallel.AXIS
 
   def __post_init__(self):
     if self.shortcut not in ('A', 'B'):

@@ -9,6 +9,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
+from jaxdl import parallel
 from jaxdl.layers import BatchNorm, max_pool
 from jaxdl.models.convolution import ConvFactory, check_images, conv, global_mean, head
 
@@ -31,7 +32,8 @@ class VGG(nn.Module):
     width: multiplies every channel count.
     conv: makes each convolution.
     dtype: compute dtype; parameters, batch statistics, 'pooled' and logits are float32.
-    norm_axis: mapped axis over which BN statistics are averaged, if any.
+    norm_axis: where this axis is mapped, BN statistics are averaged over it; None keeps them to
+      each device.
 
   Raises:
     ValueError: another depth, or x that is not [B, H, W, C].
@@ -42,7 +44,7 @@ class VGG(nn.Module):
   width: float = 1
   conv: ConvFactory = conv
   dtype: Any = jnp.float32
-  norm_axis: str | None = None
+  norm_axis: str | None = parallel.AXIS
 
   def __post_init__(self):
     if self.depth not in STAGES:

@@ -5,6 +5,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
+from jaxdl import parallel
 from jaxdl.layers import BatchNorm
 from jaxdl.models.convolution import ConvFactory, check_images, conv, global_mean, head
 
@@ -20,7 +21,7 @@ class WideBlock(nn.Module):
   dropout: float = 0.0
   conv: ConvFactory = conv
   dtype: Any = jnp.float32
-  norm_axis: str | None = None
+  norm_axis: str | None = parallel.AXIS
 
   @nn.compact
   def __call__(self, x, train: bool = False):
@@ -55,7 +56,8 @@ class WideResNet(nn.Module):
     dropout: rate between the two convolutions of a block; needs a 'dropout' key when above 0.
     conv: makes each convolution.
     dtype: compute dtype; parameters, batch statistics, 'pooled' and logits are float32.
-    norm_axis: mapped axis over which BN statistics are averaged, if any.
+    norm_axis: where this axis is mapped, BN statistics are averaged over it; None keeps them to
+      each device.
 
   Raises:
     ValueError: a depth that is not 6n + 4, or x that is not [B, H, W, C].
@@ -67,7 +69,7 @@ class WideResNet(nn.Module):
   dropout: float = 0.0
   conv: ConvFactory = conv
   dtype: Any = jnp.float32
-  norm_axis: str | None = None
+  norm_axis: str | None = parallel.AXIS
 
   def __post_init__(self):
     if self.depth < 10 or (self.depth - 4) % 6:

@@ -6,13 +6,15 @@ import jax
 import numpy as np
 import scipy.special
 
+from jaxdl import parallel
 from jaxdl.core import Model
 from jaxdl.data.pipeline import unit_range
+from jaxdl.train import interrupt
 
 
 @functools.lru_cache(maxsize=8)
-def _forward(apply):
-  @jax.jit
+def _forward(apply, layout):
+  @functools.partial(jax.jit, out_shardings=layout.everywhere if layout.count > 1 else None)
   def forward(params, model_state, images):
     (logits, _), _ = apply(params, model_state, unit_range(images), train=False)
     return logits
@@ -22,16 +24,21 @@ def _forward(apply):
 
 def predict(model: Model, params, model_state, images, chunk: int = 500) -> np.ndarray:
   """Logits [N, K] of images [N, H, W, C] (uint8, or float in [0, 1]), batch norm in eval mode."""
-  forward, n = _forward(model.apply), len(images)
+  n = len(images)
   if n == 0:
     raise ValueError('There are no images to evaluate on.')
   chunk = min(chunk, n)
+  layout = parallel.evaluation_layout(chunk)
+  chunk += -chunk % layout.count
+  forward = _forward(model.apply, layout)
+  params, model_state = layout.replicate((params, model_state))
   out = []
   for start in range(0, n, chunk):
     part = np.asarray(images[start : start + chunk])
     padded = np.concatenate([part, np.zeros((chunk - len(part), *part.shape[1:]), part.dtype)])
-    out.append(forward(params, model_state, padded)[: len(part)])
-  return np.concatenate(jax.device_get(out))
+    interrupt.poll()
+    out.append(forward(params, model_state, layout.scatter(padded)))
+  return np.concatenate(jax.device_get(out))[:n]
 
 
 def classification(logits, labels) -> dict[str, float]:

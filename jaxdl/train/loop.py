@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
+from jaxdl import parallel
 from jaxdl.core import Step, TrainState
 from jaxdl.train import interrupt
 from jaxdl.train.checkpoint import Checkpoints
@@ -55,25 +56,28 @@ def _check_finite(means, since, n, good, checkpoint) -> None:
     )
 
 
-def _dispatch(step: Step, data, many: bool):
-  """One step, and the jitted `(state, window, source, frozen, k) -> (state, window)` of k steps.
+def _dispatch(step: Step, data, many: bool, layout: parallel.Layout):
+  """One step, and the compiled `(state, source, window, frozen, k) -> (state, window)` of k steps.
 
   The window sums their metrics. The number of steps is a traced value, so one compilation serves
   every distance between two events. On a CPU, where a loop brings nothing, k is 1 without a loop.
   """
+  resident = hasattr(data, 'batch_at')
 
-  def one(state, window, source, frozen):
-    batch = data.batch_at(source, state.step) if hasattr(data, 'batch_at') else source
+  def one(state, source, window, frozen):
+    batch = source
+    if resident:
+      batch = layout.constrain(data.batch_at(source, state.step, *parallel.part()))
     state, metrics = step(state, batch, frozen)
     return state, window.merge(Means.of(metrics))
 
-  def run(state, window, source, frozen, k):
+  def run(state, source, window, frozen, k):
     if not many:
-      return one(state, window, source, frozen)
-    body = lambda _, carry: one(*carry, source, frozen)
+      return one(state, source, window, frozen)
+    body = lambda _, carry: one(carry[0], source, carry[1], frozen)
     return jax.lax.fori_loop(0, k, body, (state, window))
 
-  return one, jax.jit(run, donate_argnums=0)
+  return one, parallel.compile_step(run, layout, resident=resident)
 
 
 def _evaluate(n, state, evals, watch, writer) -> None:
@@ -105,6 +109,7 @@ def fit(
   watch: Callable | None = None,
   every: Every = Every(),
   per_dispatch: int | None = None,
+  layout: parallel.Layout | None = None,
   hparams: Mapping | None = None,
   label: str = 'train',
 ) -> TrainState:
@@ -125,6 +130,8 @@ def fit(
     watch: `watch(writer, n, state)` at every evaluation, for images and histograms.
     every: the periods.
     per_dispatch: most steps in one device program; default 1 on a CPU and 100 elsewhere.
+    layout: the devices, and how the batch is split over them; default what `parallel.configure` was
+      told, which without it is one device.
     hparams: written once for TensorBoard's table.
     label: shown with the progress.
 
@@ -133,26 +140,27 @@ def fit(
     Interrupted: after a signal, with the state saved.
     NotSaved: a checkpoint could not be written; those before it stay.
     Mismatch: when the checkpoint belongs to another model.
+    ValueError: when the devices do not divide the batch.
   """
   workdir = pathlib.Path(workdir)
   streaming = not hasattr(data, 'batch_at')
   if per_dispatch is None:
     per_dispatch = 1 if streaming or jax.default_backend() == 'cpu' else 100
-  one, run = _dispatch(step, data, many=per_dispatch > 1)
+  layout = parallel.layout(data.batch_size) if layout is None else layout
+  one, run = _dispatch(step, data, per_dispatch > 1, layout)
 
-  if streaming:
-    example = next(iter(data.batches(0)))
-    source = jax.tree.map(np.asarray, example)
-  else:
-    source = jax.device_put(data.arrays)
+  source = next(iter(data.batches(0))) if streaming else layout.replicate(data.arrays)
+  frozen = layout.replicate(frozen)
+  on_devices = lambda f: jax.jit(f, out_shardings=layout.everywhere)
   like = jax.eval_shape(init)
-  window_like = jax.eval_shape(one, like, Means(), source, frozen)[1]
-  fresh = lambda: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), window_like)
+  window_like = jax.eval_shape(one, like, source, Means(), frozen)[1]
+  zeros = lambda: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), window_like)
+  fresh = on_devices(zeros)
 
   with Checkpoints(workdir / 'checkpoints', every.keep) as checkpoints:
-    restored = checkpoints.restore({'state': like, 'window': window_like})
+    restored = checkpoints.restore(layout.shapes({'state': like, 'window': window_like}))
     if restored is None:
-      n, state, window = 0, jax.jit(init)(), fresh()
+      n, state, window = 0, on_devices(init)(), fresh()
     else:
       n, state, window = restored[0], restored[1]['state'], restored[1]['window']
     if n > steps:
@@ -163,7 +171,7 @@ def fit(
     evals = dict(evals or {})
     owed = _unrecorded(evals, workdir, n) if n and _due(n, every.evaluate, steps) else {}
     if n == steps and not owed:
-      return state
+      return layout.gather(state)
     saved, good, logged = n, {}, n
     batches = iter(data.batches(n)) if streaming else None
     with (
@@ -178,7 +186,9 @@ def fit(
         event = _next(n, (every.log, every.evaluate, every.checkpoint), steps)
         k = min(event - n, per_dispatch)
         before = window
-        state, window = run(state, window, next(batches) if streaming else source, frozen, k)
+        if streaming:
+          source = layout.split(next(batches))
+        state, window = run(state, source, window, frozen, layout.replicate(np.int32(k)))
         jax.block_until_ready(before)  # run at most one dispatch ahead, so that a stop is prompt
         n += k
         progress.update(n)
@@ -206,4 +216,4 @@ def fit(
             writer.flush()
             checkpoints.save(n, {'state': state, 'window': window})
             raise
-  return state
+  return layout.gather(state)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
+from jaxdl import parallel
 from jaxdl.core import BatchTransform, Objective, Step
 
 
@@ -28,7 +29,6 @@ def grad_step(
   *,
   transform: BatchTransform | None = None,
   wrt: str | None = None,
-  axis_name: str | None = None,
   schedules: Mapping[str, optax.Schedule] | None = None,
 ) -> Step:
   """One update: transform the batch, take the gradient, ask the optax chain for the update.
@@ -38,27 +38,26 @@ def grad_step(
   gradient of the same objective on the same batch at `p`, averaged over devices; `chunk=(i, n)`
   takes the i-th of n equal slices of the batch) and `local_grad_fn` (the same, not averaged).
   Batch statistics come from the clean pass alone, because `grad_fn` drops its auxiliary output.
+  Averages are over all devices under `jit` with a split batch, and wherever the axis
+  `parallel.AXIS` is mapped; the same step serves every layout.
 
   Args:
     objective: differentiated in the parameters.
     tx: the optax chain; it may ignore every extra argument.
     transform: changes the batch before the gradient; no gradient flows through it.
     wrt: the key of the subtree of `params` (and of `opt_state`) to update; None for all of it.
-    axis_name: the mapped axis of `pmap` / `shard_map` to average over; None under `jit`.
     schedules: name -> function of the step, logged beside the metrics (a learning rate).
 
   Returns:
     `step(state, batch, frozen=None) -> (state, metrics)`, metrics being float32 scalars.
   """
   tx = optax.with_extra_args_support(tx)
-  average = (lambda t: t) if axis_name is None else (lambda t: lax.pmean(t, axis_name))
+  average = parallel.mean
 
   def step(state, batch, frozen=None):
     step_key = jax.random.fold_in(state.key, state.step)
-    tx_key = jax.random.fold_in(step_key, 2)
-    if axis_name is not None:
-      step_key = jax.random.fold_in(step_key, lax.axis_index(axis_name))
-    batch_key, loss_key = jax.random.fold_in(step_key, 0), jax.random.fold_in(step_key, 1)
+    batch_key, loss_key, tx_key = (jax.random.fold_in(step_key, i) for i in range(3))
+    loss_key = parallel.device_key(loss_key)
 
     batch = {**batch, 'step': state.step}
     if transform is not None:

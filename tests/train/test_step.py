@@ -7,7 +7,6 @@ import numpy as np
 import optax
 import pytest
 import tiny
-from jax.sharding import Mesh, PartitionSpec
 
 from jaxdl.core import Output, TrainState, init_state
 from jaxdl.objectives import supervised
@@ -122,21 +121,3 @@ def test_alternate_moves_each_subtree_in_turn_and_counts_once():
   assert int(after.step) == 1
   assert metrics['a/noise'] != metrics['b/noise']
   assert jax.random.key_data(after.key).tolist() == jax.random.key_data(state.key).tolist()
-
-
-@pytest.mark.parametrize('perturbation', [None, {'name': 'sam', 'rho': 0.3}, {
-  'name': 'gaussian', 'sigma': 0.1}], ids=['plain', 'sam', 'gaussian'])
-def test_four_devices_equal_one_without_batch_norm(perturbation):
-  options = {'name': 'sgd', 'lr': 0.1, 'perturbation': perturbation}
-  init, step, _, model = tiny.setup(options, norm=False)
-  tx = tiny.build(options, 12)
-  parted = grad_step(supervised(model.apply), tx, axis_name='data')
-  mesh = Mesh(np.array(jax.devices()[:4]), ('data',))
-  spec = PartitionSpec
-  mapped = jax.shard_map(
-    parted, mesh=mesh, in_specs=(spec(), spec('data')), out_specs=spec(), check_vma=False
-  )
-  one, m1 = jax.jit(step)(init(), batch_of())
-  four, m4 = jax.jit(mapped)(init(), batch_of())
-  chex.assert_trees_all_close(one.params, four.params, rtol=1e-4, atol=1e-6)
-  np.testing.assert_allclose(m1['loss'], m4['loss'], rtol=1e-5)
