@@ -10,6 +10,7 @@ from jax import lax
 from jaxdl.landscape.dataset import mean_metrics
 from jaxdl.losses.classification import cross_entropy
 from jaxdl.optim.leaves import is_kernel
+from jaxdl.train.interrupt import polled
 
 
 def filter_normalized_direction(key, params):
@@ -78,11 +79,11 @@ def loss_surface(
     `{'loss', 'accuracy'}`, float [A, B].
   """
   alphas, betas = jnp.asarray(alphas, jnp.float32), jnp.asarray(betas, jnp.float32)
-  points = jnp.stack(jnp.meshgrid(alphas, betas, indexing='ij'), -1).reshape(-1, 2)
-  rows = _at_points(
+  grid = jnp.stack(jnp.meshgrid(alphas, betas, indexing='ij'), -1)
+  row = lambda points: jax.block_until_ready(_at_points(
     model, params, model_state, images, labels, tuple(directions), points, chunk=chunk, loss=loss
-  )
-  return jax.tree.map(lambda x: x.reshape(len(alphas), len(betas)), rows)
+  ))
+  return jax.tree.map(lambda *rows: jnp.stack(rows), *[row(points) for points in polled(grid)])
 
 
 @functools.partial(jax.jit, static_argnames=('model', 'chunk', 'loss'))

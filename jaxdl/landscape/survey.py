@@ -12,6 +12,7 @@ from jaxdl.landscape.perturbation import gaussian_accuracy, worst_case
 from jaxdl.landscape.slices import filter_normalized_direction, loss_line, loss_surface
 from jaxdl.optim.leaves import kernels_mask
 from jaxdl.quantization import quantize_params
+from jaxdl.train.interrupt import polled
 
 NOISE = {  # curve -> options of gaussian_accuracy
   'relative': {'relative': True, 'mask': kernels_mask},
@@ -68,27 +69,24 @@ def _gaussian(model, params, model_state, test, calibration, options, key):
     if name == 'relative_recalibrated':
       kind = kind | {'calibration_images': calibration}
     sigmas = options['relative' if kind.get('relative') else 'absolute']
-    found = gaussian_accuracy(
-      model, params, model_state, *test, sigmas, key, draws=options['draws'], **kind
-    )
-    out[name] = np.asarray(found['accuracy']).tolist()
+    accuracy = lambda sigma, kind=kind: gaussian_accuracy(
+      model, params, model_state, *test, [sigma], key, draws=options['draws'], **kind
+    )['accuracy']
+    out[name] = [float(accuracy(sigma)[0]) for sigma in polled(sigmas)]
   return out
 
 
 def _adversarial(model, params, model_state, train, accuracy, options, key):
   out = {}
   for norm in ('l2', 'linf'):
-    found = [
-      worst_case(
+    out[norm] = {'sharpness': [], 'loss': [], 'accuracy': []}
+    for rho in polled(options[norm]):
+      w = worst_case(
         model, params, model_state, *train, rho, key, norm=norm, steps=options['attack_steps']
       )
-      for rho in options[norm]
-    ]
-    out[norm] = {
-      'sharpness': [float(w.sharpness) for w in found],
-      'loss': [float(w.loss) for w in found],
-      'accuracy': [accuracy(w.params) for w in found],
-    }
+      found = {'sharpness': w.sharpness, 'loss': w.loss, 'accuracy': accuracy(w.params)}
+      for measure, value in found.items():
+        out[norm][measure].append(float(value))
   return out
 
 
@@ -97,7 +95,7 @@ def _rounding(params, accuracy, bits):
   for name, kind in ROUNDING.items():
     cells = [quantize_params(params, b, **kind) for b in bits]
     out[name] = {
-      'accuracy': [accuracy(rounded) for rounded, _ in cells],
+      'accuracy': [accuracy(rounded) for rounded, _ in polled(cells)],
       'half_step': [float(report['half_step']) for _, report in cells],
     }
   return out
