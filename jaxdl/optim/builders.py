@@ -10,11 +10,11 @@ import optax
 
 from jaxdl.core import PyTree
 from jaxdl.optim.leaves import is_kernel, kernels_mask
-from jaxdl.optim.options import check_keys, check_name
 from jaxdl.optim.params_ema import params_ema
 from jaxdl.optim.schedules import schedule
 from jaxdl.optim.sharpness_aware import sharpness_aware
 from jaxdl.optim.weight_noise import gaussian_weight_noise
+from jaxdl.options import check_flags, check_keys, check_mapping, check_name, check_number
 
 COMMON = ('name', 'lr', 'schedule', 'weight_decay', 'decay', 'clip', 'perturbation', 'ema')
 OWN = {
@@ -23,6 +23,11 @@ OWN = {
   'adamw': ('b1', 'b2', 'eps'),
   'lars': ('momentum', 'nesterov'),
   'muon': ('momentum', 'nesterov'),
+}
+_FRACTION = {'least': 0, 'below': 1}
+_LIMITS = {
+  'lr': {'least': 0}, 'weight_decay': {'least': 0}, 'clip': {'above': 0}, 'ema': _FRACTION,
+  'momentum': _FRACTION, 'b1': _FRACTION, 'b2': _FRACTION, 'eps': {'above': 0},
 }
 PERTURBATIONS = {'sam': sharpness_aware, 'gaussian': gaussian_weight_noise}
 
@@ -51,16 +56,13 @@ def build(
     total_steps: length of the run.
 
   Raises:
-    ValueError: an unknown name or key (with the nearest known one), or no learning rate.
+    ValueError: an unknown name or key (with the nearest known one), no learning rate, a value of
+      the wrong type or out of range.
   """
-  config = dict(config)
+  _check(config)
   name = config.get('name', 'sgd')
-  check_name('optimizer', name, OWN)
-  check_keys(f'optimizer {name}', config, COMMON + OWN[name])
   lr = learning_rate(config, total_steps)
-  decay = config.get('decay', 'all')
-  check_name('decay', decay, ('all', 'kernels'))
-  mask = kernels_mask if decay == 'kernels' else None
+  mask = kernels_mask if config.get('decay') == 'kernels' else None
   weight_decay = config.get('weight_decay') or 0.0
   own = {key: config[key] for key in OWN[name] if config.get(key) is not None}
 
@@ -87,6 +89,18 @@ def build(
   return optax.chain(*links)
 
 
+def _check(config):
+  check_mapping('optimizer', config)
+  name = config.get('name', 'sgd')
+  check_name('optimizer', name, OWN)
+  check_keys(f'optimizer {name}', config, COMMON + OWN[name])
+  check_name('decay', config.get('decay', 'all'), ('all', 'kernels'))
+  check_flags('optimizer', config, 'nesterov')
+  for key, limits in _LIMITS.items():
+    if config.get(key) is not None:
+      check_number(key, config[key], **limits)
+
+
 def learning_rate(config: Mapping[str, Any], total_steps: int) -> optax.Schedule:
   """The learning rate of the optimizer that `build` makes of the same config, at every step.
 
@@ -94,7 +108,8 @@ def learning_rate(config: Mapping[str, Any], total_steps: int) -> optax.Schedule
     ValueError: the learning rate is missing or given twice.
   """
   values = config.get('schedule') or 'constant'
-  values = {'name': values} if isinstance(values, str) else dict(values)
+  values = {'name': values} if isinstance(values, str) else values
+  check_mapping('schedule', values)
   lr, peak = config.get('lr'), values.get('peak')
   if (lr is None) == (peak is None):
     raise ValueError("Give the learning rate once: as 'lr', or as the schedule's 'peak'.")
@@ -104,6 +119,7 @@ def learning_rate(config: Mapping[str, Any], total_steps: int) -> optax.Schedule
 def _perturbation(
   config: Mapping[str, Any], total_steps: int
 ) -> optax.GradientTransformationExtraArgs:
+  check_mapping('perturbation', config)
   values = dict(config)
   name = values.pop('name', None)
   check_name('perturbation', name, PERTURBATIONS)
@@ -114,6 +130,7 @@ def _perturbation(
     raise ValueError(f'The perturbation {name!r} needs {radius!r}, its size.')
   if name == 'sam' and hasattr(values['rho'], 'keys'):
     values['rho'] = schedule(values['rho'], total_steps)
+  check_flags(f'perturbation {name}', values, 'adaptive', 'sync', 'relative')
   if isinstance(values.get('mask'), str):
     check_name('mask', values['mask'], ('kernels',))
     values['mask'] = kernels_mask

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxdl.core import Array, PyTree
+from jaxdl.options import check_number
 
 
 class ParamsEmaState(NamedTuple):
@@ -36,8 +37,7 @@ def params_ema(decay: float, warmup: bool = False) -> optax.GradientTransformati
   Raises:
     ValueError: decay out of range, or `params` missing in the update.
   """
-  if not 0 <= decay < 1:
-    raise ValueError(f'The decay of an average lies in [0, 1), got {decay}.')
+  check_number('The decay of an average', decay, 0, below=1)
 
   def init(params):
     # A copy: the state is donated together with the parameters, and no buffer may be given twice.

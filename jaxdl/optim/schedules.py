@@ -6,7 +6,7 @@ from typing import Any
 
 import optax
 
-from jaxdl.optim.options import check_keys, check_name
+from jaxdl.options import check_keys, check_name, check_number, check_numbers
 
 NAMES = ('constant', 'cosine', 'steps', 'linear', 'cyclic')
 KEYS = ('name', 'peak', 'warmup', 'milestones', 'factor', 'end')
@@ -28,9 +28,8 @@ def schedule(config: Mapping[str, Any], total_steps: int) -> optax.Schedule:
 
   Raises:
     ValueError: an unknown name or key, a missing peak, a warm-up as long as the run, milestones
-      that do not ascend within (0, 1).
+      that do not ascend within (0, 1), a value that is no number or is negative.
   """
-  config = dict(config)
   check_keys('schedule', config, KEYS)
   name = config.get('name', 'constant')
   check_name('schedule', name, NAMES)
@@ -38,6 +37,8 @@ def schedule(config: Mapping[str, Any], total_steps: int) -> optax.Schedule:
     raise ValueError(f"The schedule {name!r} needs 'peak', its largest value.")
   if total_steps < 1:
     raise ValueError(f'A schedule needs at least one step, got total_steps={total_steps}.')
+  for key in ('peak', 'end', 'factor', 'warmup'):
+    check_number(f"The schedule's {key}", config.get(key, 0), 0)
   peak, end = config['peak'], config.get('end', 0.0)
   warmup = _warmup_steps(config.get('warmup', 0.5 if name == 'cyclic' else 0), total_steps)
   rest = total_steps - warmup
@@ -47,7 +48,8 @@ def schedule(config: Mapping[str, Any], total_steps: int) -> optax.Schedule:
   elif name == 'cosine':
     main = optax.cosine_decay_schedule(peak, rest, alpha=end / peak if peak else 0.0)
   elif name == 'steps':
-    milestones = tuple(config.get('milestones', (0.5, 0.75)))
+    milestones = config.get('milestones', (0.5, 0.75))
+    check_numbers('milestones', milestones)
     if any(not 0 < m < 1 for m in milestones) or list(milestones) != sorted(set(milestones)):
       raise ValueError(f'milestones are ascending fractions of the run, got {milestones}.')
     if any(m * total_steps < warmup for m in milestones):

@@ -13,7 +13,7 @@ import optax
 
 from jaxdl.core import Array, PyTree
 from jaxdl.optim.leaves import is_multiplicative
-from jaxdl.optim.options import check_name
+from jaxdl.options import check_name, check_number
 
 NORMS = ('l2', 'linf', 'random')
 
@@ -102,10 +102,14 @@ def sharpness_aware(
     ValueError: an argument out of range; at the first update, a missing extra argument.
   """
   check_name('norm', norm, NORMS)
-  if not callable(rho) and rho < 0:
-    raise ValueError(f'rho must not be negative, got {rho}.')
-  if steps < 1 or microbatches < 1:
-    raise ValueError(f'steps and microbatches start at 1, got {steps} and {microbatches}.')
+  if not callable(rho):
+    check_number('rho', rho, 0)
+  check_number('steps', steps, 1, whole=True)
+  check_number('microbatches', microbatches, 1, whole=True)
+  if step_size is not None:
+    check_number('step_size', step_size, above=0)
+  for what, value in (('eta', eta), ('ascent_decay', ascent_decay), ('eps', eps)):
+    check_number(what, value, 0)
   if norm == 'random' and steps > 1:
     raise ValueError("norm='random' follows no gradient: use steps=1.")
   if not callable(rho) and rho == 0:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxdl.core import Array, PyTree
+from jaxdl.options import check_number
 
 
 def gaussian_noise(
@@ -64,8 +65,7 @@ def gaussian_weight_noise(
   Raises:
     ValueError: sigma is negative; at the first update, a missing extra argument.
   """
-  if sigma < 0:
-    raise ValueError(f'sigma must not be negative, got {sigma}.')
+  check_number('sigma', sigma, 0)
   if sigma == 0:
     return optax.with_extra_args_support(optax.identity())
 

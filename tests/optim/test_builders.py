@@ -180,6 +180,16 @@ def test_the_learning_rate_can_be_read_back():
    "Did you mean 'kernels'"),
   ({'name': 'sgd'}, 'learning rate once'),
   ({'lr': 0.1, 'schedule': {'peak': 0.1}}, 'learning rate once'),
+  ('sgd', 'optimizer must be a mapping'),
+  ({'lr': -0.1}, 'lr must be a number, at least 0, got -0.1'),
+  ({'lr': '0.1'}, "lr must be a number, at least 0, got '0.1'"),
+  ({'lr': float('nan')}, 'lr must be a number, at least 0, got nan'),
+  ({'lr': 0.1, 'momentum': 1}, 'momentum must be a number, at least 0 and below 1, got 1'),
+  ({'lr': 0.1, 'nesterov': 1}, 'nesterov of optimizer must be True or False'),
+  ({'lr': 0.1, 'clip': 0.0}, 'clip must be a number, above 0'),
+  ({'lr': 0.1, 'schedule': 5}, 'schedule must be a mapping'),
+  ({'lr': 0.1, 'perturbation': 'sam'}, 'perturbation must be a mapping'),
+  ({'lr': 0.1, 'perturbation': {'name': 'sam', 'rho': 0.1, 'adaptive': 'no'}}, 'adaptive'),
 ])
 def test_errors(config, message):
   with pytest.raises(ValueError, match=message):

@@ -72,7 +72,7 @@ def test_swap_for_evaluation_and_donation_of_the_whole_state():
 
 
 def test_errors():
-  with pytest.raises(ValueError, match=r'\[0, 1\)'):
+  with pytest.raises(ValueError, match='at least 0 and below 1'):
     params_ema(1.0)
   tx = params_ema(0.9)
   with pytest.raises(ValueError, match='averages the parameters'):

@@ -75,7 +75,7 @@ def test_takes_a_config_dict():
   ({'peek': 1.0}, "Did you mean 'peak'"),
   ({'name': 'cosine'}, "needs 'peak'"),
   ({'peak': 1.0, 'warmup': T}, 'does not fit'),
-  ({'peak': 1.0, 'warmup': -3}, 'does not fit'),
+  ({'peak': 1.0, 'warmup': -3}, "schedule's warmup must be a number, at least 0"),
   ({'name': 'steps', 'peak': 1.0, 'milestones': (0.5, 0.25)}, 'ascending'),
   ({'name': 'steps', 'peak': 1.0, 'milestones': (100, 150)}, 'fractions'),
   ({'name': 'steps', 'peak': 1.0, 'milestones': (0.1,), 'warmup': 0.2}, 'within the warm-up'),

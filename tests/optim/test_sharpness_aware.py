@@ -319,10 +319,10 @@ def test_missing_extra_arguments_are_named(problem, options, missing):
 
 
 @pytest.mark.parametrize('options, message', [
-  ({'rho': -1.0}, 'negative'),
+  ({'rho': -1.0}, 'rho must be a number, at least 0'),
   ({'rho': 0, 'norm': 'l_inf'}, "Did you mean 'linf'"),
-  ({'rho': 0.1, 'steps': 0}, 'start at 1'),
-  ({'rho': 0.1, 'microbatches': 0}, 'start at 1'),
+  ({'rho': 0.1, 'steps': 0}, 'steps must be a whole number, at least 1'),
+  ({'rho': 0.1, 'microbatches': 0}, 'microbatches must be'),
   ({'rho': 0.1, 'norm': 'random', 'steps': 2}, 'steps=1'),
 ])
 def test_impossible_arguments(options, message):

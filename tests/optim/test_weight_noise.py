@@ -93,7 +93,7 @@ def test_sigma_zero_is_the_plain_optimizer_bit_for_bit(problem, run):
 
 
 def test_errors():
-  with pytest.raises(ValueError, match='negative'):
+  with pytest.raises(ValueError, match='sigma must be a number, at least 0'):
     gaussian_weight_noise(-0.1)
   tx = gaussian_weight_noise(0.1)
   with pytest.raises(ValueError, match='grad_fn=grad_fn, key=key'):
