@@ -1,6 +1,7 @@
 """Input-space transforms: (params, model_state, batch, key, frozen) -> batch."""
 
+from jaxdl.augment.alternating_flip import alternating_flip
 from jaxdl.augment.compose import compose
 from jaxdl.augment.crop_flip import crop_flip, random_crop, random_flip
 
-__all__ = ['compose', 'crop_flip', 'random_crop', 'random_flip']
+__all__ = ['alternating_flip', 'compose', 'crop_flip', 'random_crop', 'random_flip']

@@ -11,6 +11,7 @@ from functools import partial
 
 import flax.linen as nn
 
+from jaxdl.models.airbench import Airbench
 from jaxdl.models.mlp import MLP
 from jaxdl.models.resnet import cifar_resnet, imagenet_resnet
 from jaxdl.models.vgg import STAGES as VGG_STAGES
@@ -23,6 +24,7 @@ WRN_SIZES += ((28, 10), (34, 10), (40, 1), (40, 2), (40, 4), (70, 16))
 # name -> (num_classes, **kwargs) -> module
 MODELS: dict[str, Callable[..., nn.Module]] = {
   'mlp': MLP,
+  'airbench': Airbench,
   **{f'resnet{d}': partial(cifar_resnet, d) for d in (8, 14, 20, 32, 44, 56, 110)},
   **{f'resnet{d}': partial(imagenet_resnet, d) for d in (18, 34, 50, 101, 152)},
   **{f'wrn{d}_{k}': partial(WideResNet, depth=d, widening=k) for d, k in WRN_SIZES},

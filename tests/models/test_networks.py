@@ -37,6 +37,7 @@ FAMILIES = {
   'imagenet stem': (imagenet_stem_net, 2, True),
   'wide': (lambda k, **kw: create('wrn10_1', k, **kw), 3, True),
   'vgg': (lambda k, **kw: VGG(k, depth=11, width=1 / 8, **kw), 5, True),
+  'airbench': (lambda k, **kw: create('airbench', k, widths=(6, 8, 8), **kw), 3, True),
 }
 families = pytest.mark.parametrize('family', FAMILIES)
 normed = pytest.mark.parametrize('family', [f for f in FAMILIES if FAMILIES[f][2]])
@@ -100,7 +101,7 @@ def test_outputs(family):
   assert logits.shape == (4, K) and logits.dtype == jnp.float32
   head, pooled = variables['params']['head'], features['pooled']
   assert pooled.shape == (4, head['kernel'].shape[0]) and pooled.dtype == jnp.float32
-  expected = np.asarray(pooled) @ np.asarray(head['kernel']) + np.asarray(head['bias'])
+  expected = np.asarray(pooled) @ np.asarray(head['kernel']) + np.asarray(head.get('bias', 0))
   np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-5)
   stages = [name for name in features if name.startswith('stage') and '_' not in name]
   assert stages == [f'stage{i}' for i in range(1, FAMILIES[family][1] + 1)]
@@ -255,6 +256,7 @@ def test_mlp_input_dropout_drops_pixels():
     (lambda **kw: bottleneck_net(K, **kw), 9),
     (lambda **kw: create('wrn10_2', K, **kw), 10),
     (lambda **kw: create('vgg11_bn', K, **kw), 8),
+    (lambda **kw: create('airbench', K, **kw), 6),
   ],
 )
 def test_every_convolution_comes_from_the_factory(factory, expected):
