@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# What gpu_vm.sh and tpu_vm.sh call on the other machine: installs jaxdl there, and runs a command so
-# that it outlives the connection it was started from.
+# What gpu_vm.sh and tpu_vm.sh call on the other machine: installs jaxdl there, and runs a command
+# so that it outlives the connection it was started from.
 set -euo pipefail
 
-usage='Usage: bash launch/job.sh install EXTRAS [PYTHON]   make .venv with jaxdl and its EXTRAS: [cuda]
+usage='Usage: bash launch/job.sh install EXTRAS [PYTHON]   make .venv with jaxdl and its EXTRAS
        bash launch/job.sh start DIR COMMAND ...    start it in the background
        bash launch/job.sh again DIR                start the last command once more
        bash launch/job.sh attach DIR               show its output until it ends; its exit code

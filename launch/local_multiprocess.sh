@@ -10,9 +10,9 @@ others to a log file each. When one fails, the others are ended too. Ctrl-C and 
 them with everything saved; the same command goes on.
 
   --port=P              port of the processes to meet at; default: a free one
-  --gpus_per_process=K  process R sees K GPUs of its own: the Rth K of CUDA_VISIBLE_DEVICES, or of 0,
-                        1, 2, ... where that is not set
-  --logs=DIR            folder of the log files; default: a new one in the system'"'"'s folder for them
+  --gpus_per_process=K  process R sees K GPUs of its own: the Rth K of CUDA_VISIBLE_DEVICES, or of
+                        0, 1, 2, ... where that is not set
+  --logs=DIR            folder of the log files; default: a new temporary one
   --grace=SECONDS       how long the others get to end by themselves before they are killed (30)
   --dry_run             print the commands and stop
   --help                this text

@@ -102,7 +102,8 @@ copy() {
   [[ -n $dry_run ]] || rm -r "$temporary"
   # Files that were sent before and are gone here must go there too; .sent lists them.
   # shellcheck disable=SC2016
-  on all "mkdir -p $folder && cd $folder && touch .sent && xargs -d '\\n' rm -f -- <.sent && "'tar -xzf ~/jaxdl.tar.gz && tar -tzf ~/jaxdl.tar.gz | grep -v "/$" >.sent'
+  on all "mkdir -p $folder && cd $folder && touch .sent && xargs -d '\\n' rm -f -- <.sent && \
+tar -xzf ~/jaxdl.tar.gz && tar -tzf ~/jaxdl.tar.gz | grep -v '/\$' >.sent"
 }
 
 case $action in
