@@ -1,25 +1,30 @@
 """python -m jaxdl.data: prepares archives and lists the sets that are ready."""
 
 import argparse
+import errno
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from jaxdl.data import archive, folders, tfds_source
 from jaxdl.data.dataset import Dataset
-from jaxdl.data.sources import EMBEDDED, archive_path, resolve_data_dir
+from jaxdl.data.sources import EMBEDDED, archive_path, archives, resolve_data_dir
 
+FAILED = 1
 USER_ERROR = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-  """Runs one command and returns the exit code: 0, or 2 after one sentence about a user's error."""
+  """Runs one command and returns the exit code: 0, 1 where the disk is full, 2 for bad input."""
   options = _parser().parse_args(arguments)
   try:
     options.run(options)
   except (ValueError, OSError) as error:
+    if 'JAXDL_DEBUG' in os.environ:
+      raise
     print(f'jaxdl.data: {error}', file=sys.stderr)
-    return USER_ERROR
+    return FAILED if getattr(error, 'errno', None) == errno.ENOSPC else USER_ERROR
   return 0
 
 
@@ -30,6 +35,8 @@ def prepare(options) -> None:
   if options.size is not None and options.folder is None:
     raise ValueError('--size needs --folder: only images of a folder are resized.')
   path = archive_path(options.name, options.data_dir)
+  if path.exists() and not options.overwrite:
+    raise ValueError(f'{path} exists; give --overwrite to make it anew, or choose another name.')
   if options.folder is not None:
     folder = Path(options.folder).expanduser()
     dataset = folders.read(options.name, folder, options.size)
@@ -43,9 +50,10 @@ def prepare(options) -> None:
 def list_sets(options) -> None:
   """Prints what is ready and where, and what TFDS could prepare."""
   data_dir = resolve_data_dir(options.data_dir)
+  if options.data_dir and not data_dir.is_dir():
+    raise ValueError(f'There is no folder {data_dir}; prepare makes it.')
   rows = [_embedded_row(name, read()) for name, read in EMBEDDED.items()]
-  paths = sorted(data_dir.glob('*.npz')) if data_dir.is_dir() else []
-  rows += [_archive_row(path) for path in paths if not path.name.startswith('.')]
+  rows += [_archive_row(path) for path in archives(data_dir)]
   print(_table([('NAME', 'TRAIN', 'TEST', 'SHAPE', 'WHERE'), *rows]))
   ready = {row[0] for row in rows}
   others = [name for name in tfds_source.KNOWN if name not in ready]
@@ -97,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
   one.add_argument('name', metavar='NAME', help='of the set')
   one.add_argument('--folder', metavar='DIR', help='class-per-folder image tree')
   one.add_argument('--size', type=int, metavar='N', help='side to bring the images to, in pixels')
+  one.add_argument('--overwrite', action='store_true', help='replace an archive that exists')
   one.add_argument('--data_dir', metavar='DIR', **directory)
   one.set_defaults(run=prepare)
   every = commands.add_parser('list', help='show the sets that are ready')

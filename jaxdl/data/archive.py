@@ -1,13 +1,19 @@
 """Prepared archives: one plain `.npz` per set, which anyone can make."""
 
+import contextlib
+import math
 import os
+import re
 import zipfile
 from pathlib import Path
 
 import numpy as np
 
+from jaxdl.data import memory
 from jaxdl.data.dataset import Dataset, Split, make_dataset, make_split
 
+# Nothing else in an archive is ever read.
+_ARRAY = re.compile(r'((train|test)_\w+|label_names)\.npy')
 _HEADERS = {
   (1, 0): np.lib.format.read_array_header_1_0,
   (2, 0): np.lib.format.read_array_header_2_0,
@@ -15,7 +21,7 @@ _HEADERS = {
 
 
 def read(name: str, path: Path) -> Dataset:
-  """Reads an archive.
+  """Reads an archive. It may come from anywhere: nothing in it is unpickled or written to disk.
 
   Args:
     name: the set's name.
@@ -26,16 +32,13 @@ def read(name: str, path: Path) -> Dataset:
       Either half may be missing or have no images.
 
   Raises:
-    ValueError: not a readable archive, or its arrays do not fit together.
+    ValueError: not a readable archive, one larger than the memory that is free, or its arrays do
+      not fit together.
   """
-  try:
-    with np.load(path, allow_pickle=False) as archive:
-      arrays = {key: archive[key] for key in archive.files}
-  except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-    raise ValueError(
-      f'{path} is not a readable archive ({error}); make it again with '
-      f"'python -m jaxdl.data prepare {name}'."
-    ) from error
+  headers = _headers(path)
+  memory.require(sum(_size(*header) for header in headers.values()), f'The set in {path}')
+  with _reading(path), np.load(path, allow_pickle=False) as archive:
+    arrays = {key: archive[key] for key in headers}
   halves = [half for half in ('train', 'test') if f'{half}_images' in arrays]
   if not halves:
     raise ValueError(
@@ -58,18 +61,8 @@ def describe(path: Path) -> dict[str, tuple[int, ...]]:
   Raises:
     ValueError: not a readable archive.
   """
-  shapes = {}
-  try:
-    with zipfile.ZipFile(path) as archive:
-      for half in ('train', 'test'):
-        if f'{half}_images.npy' in archive.namelist():
-          with archive.open(f'{half}_images.npy') as file:
-            version = np.lib.format.read_magic(file)
-            header = _HEADERS[version]
-            shapes[half] = header(file)[0]
-  except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-    raise ValueError(f'{path} is not a readable archive ({error}).') from error
-  return shapes
+  shapes = {key: shape for key, (shape, _) in _headers(path).items()}
+  return {h: shapes[f'{h}_images'] for h in ('train', 'test') if f'{h}_images' in shapes}
 
 
 def write(dataset: Dataset, path: Path) -> None:
@@ -86,6 +79,46 @@ def write(dataset: Dataset, path: Path) -> None:
     os.replace(part, path)
   finally:
     part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _reading(path: Path):
+  try:
+    yield
+  except Exception as error:  # a damaged file makes zipfile, zlib and NumPy raise nearly anything
+    reason = ' '.join(str(error).split())[:200].rstrip('.') or type(error).__name__
+    raise ValueError(
+      f"{path} is not a readable archive ({reason}); make it again with np.savez, or with 'python "
+      f"-m jaxdl.data prepare {path.stem} --overwrite'."
+    ) from error
+
+
+def _headers(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+  """name -> (shape, type) of the arrays, without reading them."""
+  with _reading(path), zipfile.ZipFile(path) as archive:
+    for name in archive.namelist():
+      if '/' in name or '\\' in name or name.startswith('.'):
+        raise ValueError(f'its member {name!r} is a path, not the name of an array')
+    names = [name for name in archive.namelist() if _ARRAY.fullmatch(name)]
+    return {name.removesuffix('.npy'): _header(archive, name) for name in names}
+
+
+def _header(archive: zipfile.ZipFile, name: str):
+  with archive.open(name) as file:
+    read_header = _HEADERS.get(np.lib.format.read_magic(file))
+    if read_header is None:
+      raise ValueError(f'{name} has an unknown version of the .npy format')
+    shape, _, dtype = read_header(file)
+    held = archive.getinfo(name).file_size - file.tell()
+  if dtype.hasobject:
+    raise ValueError(f'{name} holds Python objects, which are never loaded')
+  if _size(shape, dtype) != held:
+    raise ValueError(f'{name} says it holds {_size(shape, dtype):,} bytes, but holds {held:,}')
+  return shape, dtype
+
+
+def _size(shape: tuple[int, ...], dtype: np.dtype) -> int:
+  return math.prod(shape) * dtype.itemsize
 
 
 def _split(arrays: dict, half: str, where: str) -> Split:

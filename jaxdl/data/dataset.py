@@ -8,6 +8,7 @@ import numpy as np
 # A batch uses these keys itself (`mask` marks the real rows of a padded evaluation batch).
 RESERVED = ('image', 'label', 'index', 'mask', 'step')
 UNLABELLED = -1
+MAX_LABELS = 2**20  # more are identifiers, not classes
 
 
 class _Columns(NamedTuple):
@@ -95,16 +96,23 @@ def make_split(images, labels, extras: Mapping | None = None, *, where: str = 'T
     where: how error sentences call this split.
 
   Raises:
-    ValueError: a wrong type, shape or length, or an extra whose name a batch uses itself.
+    ValueError: a wrong type, shape or length, labels that cannot be classes, or an extra whose
+      name a batch uses itself.
   """
   images, labels = np.asarray(images), np.asarray(labels)
   if images.dtype != np.uint8:
     raise ValueError(
-      f'{where} has images of type {images.dtype}; they must be uint8 with values 0..255.'
+      f'{where} has images of type {images.dtype}; they must be uint8 with values 0..255'
+      f'{_how_to_convert(images)}.'
     )
   if images.ndim != 4 or 0 in images.shape[1:]:
     hint = ' (add the channel axis: images[..., None])' if images.ndim == 3 else ''
     raise ValueError(f'{where} has images of shape {images.shape}; it must be [N, H, W, C]{hint}.')
+  if images.shape[1] in (1, 3) and min(images.shape[2:]) > 4:
+    raise ValueError(
+      f'{where} has images of shape {images.shape}, which looks like [N, C, H, W]; it must be '
+      '[N, H, W, C]: images.transpose(0, 2, 3, 1).'
+    )
   if not np.issubdtype(labels.dtype, np.integer):
     raise ValueError(f'{where} has labels of type {labels.dtype}; they must be integers.')
   if labels.ndim != 1:
@@ -113,6 +121,9 @@ def make_split(images, labels, extras: Mapping | None = None, *, where: str = 'T
     )
   if len(labels) != len(images):
     raise ValueError(f'{where} has {len(images)} images but {len(labels)} labels.')
+  if labels.size and not np.iinfo(np.int32).min <= labels.min() <= labels.max() < MAX_LABELS:
+    raise ValueError(f'{where} has labels from {labels.min()} to {labels.max()}; number the '
+                     'classes 0, 1, 2, ...')
   extras = {name: np.asarray(x) for name, x in (extras or {}).items()}
   for name, x in extras.items():
     if name in RESERVED:
@@ -125,6 +136,17 @@ def make_split(images, labels, extras: Mapping | None = None, *, where: str = 'T
         f"{where} has {len(images)} images but its extra '{name}' has shape {x.shape}."
       )
   return Split(images, labels.astype(np.int32, copy=False), extras)
+
+
+def _how_to_convert(images: np.ndarray) -> str:
+  if images.size == 0 or images.dtype.kind not in 'fiu':
+    return ''
+  low, high = images.min(), images.max()
+  if images.dtype.kind == 'f' and low >= 0 and high <= 1:
+    return ': (255 * images).round().astype(np.uint8)'
+  if low >= 0 and high <= 255:
+    return ': images.round().astype(np.uint8)'
+  return f', and these lie in {low:g}..{high:g}'
 
 
 def make_dataset(
@@ -153,13 +175,21 @@ def make_dataset(
     train, test = (s or s._replace(images=s.images.reshape(0, *shape)) for s in (train, test))
   largest = max((int(s.labels.max()) for s in (train, test) if s), default=-1)
   smallest = min((int(s.labels.min()) for s in (train, test) if s), default=0)
-  names = tuple(map(str, range(largest + 1) if label_names is None else label_names))
+  names = _names(name, range(largest + 1) if label_names is None else label_names)
   if smallest < UNLABELLED or largest >= len(names):
     raise ValueError(
       f"The set '{name}' has labels from {smallest} to {largest} but {len(names)} classes; labels "
       f'must lie in 0..{len(names) - 1} (or be -1 for none).'
     )
   return Dataset(name, train, test, names)
+
+
+def _names(name: str, label_names) -> tuple[str, ...]:
+  names = np.asarray(label_names)
+  if names.ndim != 1 or names.dtype.kind not in 'USiuf':
+    raise ValueError(f"The label_names of the set '{name}' must be a list of texts, one for each "
+                     f'class; they are of type {names.dtype} and shape {names.shape}.')
+  return tuple(x.decode(errors='replace') if isinstance(x, bytes) else str(x) for x in names)
 
 
 def require_examples(split: Split, where: str = 'The split') -> None:

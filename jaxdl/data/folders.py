@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxdl.data import memory
 from jaxdl.data.dataset import Dataset, Split, make_dataset, make_split
+from jaxdl.options import check_number
 
 DEFAULT_SIZE = 32
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.gif', '.webp', '.tif', '.tiff', '.ppm', '.pgm')
@@ -55,12 +57,13 @@ def scan(
     (train, test, class names).
 
   Raises:
-    ValueError: no such folder, no images in it, an unreadable image (named), or size < 1.
+    ValueError: no such folder, no images in it or in a class of it, an unreadable image (named),
+      or size < 1.
   """
-  if size is not None and size < 1:
-    raise ValueError(f'The image size must be at least 1 pixel, got {size}.')
+  if size is not None:
+    check_number('The image size in pixels', size, 1, whole=True)
   if not folder.is_dir():
-    raise ValueError(f'There is no folder {folder}.')
+    raise ValueError(f'There is no folder {folder}; give the folder that holds the classes.')
   halves = _halves(folder)
   names = tuple(sorted({p.name for half in halves for p in _visible(half) if p.is_dir()}))
   found = [_images(half, names) for half in halves]
@@ -72,6 +75,9 @@ def scan(
       f'{folder} holds no images; expected {folder}/<class>/<image> or '
       f'{folder}/train/<class>/<image> with suffixes {", ".join(SUFFIXES)}.'
     )
+  for label, name in enumerate(names):
+    if not any(label in labels for _, labels in found):
+      raise ValueError(f'The class folder {folder / name} holds no images; remove it or fill it.')
   sizes, modes = zip(*map(_header, paths), strict=True)
   if size is None and len(set(sizes)) > 1:
     size = DEFAULT_SIZE
@@ -84,6 +90,8 @@ def read(name: str, folder: Path, size: int | None = None) -> Dataset:
   """Decodes a whole tree into memory; see `scan` for the arguments and rules."""
   train, test, names = scan(folder, size)
   example = (train if len(train) else test)[0]['image']
+  count = len(train) + len(test)
+  memory.require(count * example.size, f'Reading the {count:,} images of {folder}')
   splits = (_load(x, example.shape, folder) for x in (train, test))
   return make_dataset(name, *splits, names)
 
@@ -101,7 +109,7 @@ def decode(path: Path, size: int | None, mode: str) -> np.ndarray:
       image = _eight_bit(image).convert(mode)
       if size is not None:
         image = _fit(image, size)
-  except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+  except Exception as error:  # damaged files make Pillow's decoders raise nearly anything
     raise _unreadable(path, error) from error
   return np.asarray(image).reshape(image.height, image.width, -1)
 
@@ -132,13 +140,15 @@ def _header(path: Path) -> tuple[tuple[int, int], str]:
   try:
     with Image.open(path) as image:
       return image.size, image.mode
-  except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+  except Exception as error:  # damaged files make Pillow's decoders raise nearly anything
     raise _unreadable(path, error) from error
 
 
 def _unreadable(path: Path, error: Exception) -> ValueError:
+  unknown = type(error).__name__ == 'UnidentifiedImageError'
+  reason = 'it is of no known format' if unknown else str(error).rstrip('.')
   return ValueError(
-    f'{path} cannot be read as an image ({type(error).__name__}); repair or remove it.'
+    f'{path} cannot be read as an image ({reason}); repair or remove it.'
   )
 
 

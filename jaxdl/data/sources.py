@@ -7,6 +7,7 @@ from pathlib import Path
 from jaxdl.data import archive, embedded, folders, tfds_source
 from jaxdl.data.dataset import Dataset
 from jaxdl.data.shapes import shapes
+from jaxdl.options import nearest
 
 # name -> () -> Dataset, always there
 EMBEDDED: dict[str, Callable[[], Dataset]] = {
@@ -53,9 +54,11 @@ def load(
   try:
     return tfds_source.read(name)
   except tfds_source.Unavailable as error:
+    near = nearest(name, {*EMBEDDED, *tfds_source.KNOWN, *(p.stem for p in archives(path.parent))})
+    hint = f" (did you mean '{near}'?)" if near and near != name else ''
     raise ValueError(
-      f"There is no set '{name}': it is not embedded ({', '.join(EMBEDDED)}), {path} does not "
-      f'exist, and {error}; prepare it with '
+      f"There is no set '{name}'{hint}: it is not embedded ({', '.join(EMBEDDED)}), {path} does "
+      f'not exist, and {error}; prepare it with '
       f"'python -m jaxdl.data prepare {name} [--folder DIR] --data_dir {path.parent}'."
     ) from error
 
@@ -66,11 +69,25 @@ def archive_path(name: str, data_dir: str | os.PathLike | None = None) -> Path:
   Raises:
     ValueError: the name is not a plain file name.
   """
-  if not name or name.startswith('.') or name != os.path.basename(name):
+  plain = isinstance(name, str) and name and name == os.path.basename(name)
+  if not plain or name.startswith('.'):
     raise ValueError(f"'{name}' is not a set's name; use letters, digits, '-' and '_'.")
   return resolve_data_dir(data_dir) / f'{name}.npz'
 
 
+def archives(data_dir: Path) -> list[Path]:
+  """The archives in a folder, which need not exist."""
+  found = data_dir.glob('*.npz') if data_dir.is_dir() else []
+  return sorted(path for path in found if not path.name.startswith('.'))
+
+
 def resolve_data_dir(data_dir: str | os.PathLike | None = None) -> Path:
-  """The argument, else the environment variable JAXDL_DATA, else ~/.cache/jaxdl/data."""
-  return Path(data_dir or os.environ.get('JAXDL_DATA') or '~/.cache/jaxdl/data').expanduser()
+  """The argument, else the environment variable JAXDL_DATA, else ~/.cache/jaxdl/data.
+
+  Raises:
+    ValueError: it is a file.
+  """
+  path = Path(data_dir or os.environ.get('JAXDL_DATA') or '~/.cache/jaxdl/data').expanduser()
+  if path.is_file():
+    raise ValueError(f'The data folder {path} is a file; give the folder that archives lie in.')
+  return path

@@ -135,6 +135,11 @@ IMAGES = np.zeros((3, 2, 2, 1), np.uint8)
   ('arguments', 'message'),
   [
     ((IMAGES.astype(np.float32), [0, 0, 0]), 'type float32; they must be uint8'),
+    ((IMAGES / 255, [0, 0, 0]), r'\(255 \* images\)\.round'),
+    ((IMAGES + 7.0, [0, 0, 0]), r'values 0\.\.255: images\.round'),
+    ((IMAGES - 1.5, [0, 0, 0]), r'these lie in -1\.5\.\.-1\.5'),
+    ((np.zeros((2, 3, 8, 8), np.uint8), [0, 0]), r'transpose\(0, 2, 3, 1\)'),
+    ((IMAGES, np.array([0, 2**32, 1])), 'labels from 0 to 4294967296; number the classes'),
     ((IMAGES[..., 0], [0, 0, 0]), r'images\[..., None\]'),
     ((IMAGES[:, :0], [0, 0, 0]), r'must be \[N, H, W, C\]'),
     ((IMAGES, [0.0, 1.0, 2.0]), 'labels of type float64'),
@@ -156,6 +161,10 @@ def test_wrong_sets_are_named():
     make_dataset('d', s, s, ['only'])
   with pytest.raises(ValueError, match='labels from -2'):
     make_dataset('d', split_of([-2, 1]), s)
+  for names in ('ab', [['a', 'b']], [None, 'b']):
+    with pytest.raises(ValueError, match="label_names of the set 'd' must be a list of texts"):
+      make_dataset('d', s, s, names)
+  assert make_dataset('d', s, s, np.array([b'x', b'y'])).label_names == ('x', 'y')
   with pytest.raises(ValueError, match='must agree'):
     make_dataset('d', s, other)
   with pytest.raises(ValueError, match='is empty'):

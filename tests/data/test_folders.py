@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxdl.data import streaming
+from jaxdl.data import memory, streaming
 from jaxdl.data.folders import DEFAULT_SIZE, read, scan
 
 
@@ -108,8 +108,27 @@ def test_missing_and_empty_folders_and_sizes_are_refused(tmp_path):
   (tmp_path / 'a').mkdir()
   with pytest.raises(ValueError, match='holds no images; expected'):
     read('x', tmp_path)
-  with pytest.raises(ValueError, match='at least 1 pixel'):
+  with pytest.raises(ValueError, match='image size in pixels must be a whole number, at least 1'):
     read('x', tmp_path, size=0)
+
+
+def test_a_class_without_images_is_named(tmp_path):
+  save(tmp_path / 'train' / 'a' / '0.png')
+  save(tmp_path / 'test' / 'b' / '0.png')
+  assert read('x', tmp_path).label_names == ('a', 'b')
+  (tmp_path / 'train' / 'c').mkdir()
+  with pytest.raises(ValueError, match='class folder .*c holds no images; remove it'):
+    read('x', tmp_path)
+
+
+def test_a_tree_larger_than_memory_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
+  for i in range(3):
+    save(tmp_path / 'a' / f'{i}.png', size=(100, 100))
+  monkeypatch.setattr(memory, '_free', lambda: 3 * 100 * 100 * 3)
+  assert len(read('x', tmp_path).train) == 3
+  monkeypatch.setattr(memory, '_free', lambda: 3 * 100 * 100 * 3 - 1)
+  with pytest.raises(ValueError, match='the 3 images of .* GB are free'):
+    read('x', tmp_path)
 
 
 def test_a_folder_can_be_streamed(tmp_path):

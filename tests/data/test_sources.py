@@ -1,6 +1,8 @@
+import pickle
 import subprocess
 import sys
 import types
+import zipfile
 
 import numpy as np
 import pytest
@@ -165,6 +167,96 @@ def test_a_broken_file_is_named_with_the_command_that_repairs_it(tmp_path, conte
     archive.describe(tmp_path / 'toy.npz')
 
 
+def hostile(path, members, declared=None):
+  """An archive of raw members, the first of which may declare any size."""
+  with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as file:
+    for name, content in members.items():
+      file.writestr(name, content)
+    if declared:
+      file.filelist[0].file_size = declared
+  return path
+
+
+def npy(shape, held=b'', descr='|u1'):
+  header = repr({'descr': descr, 'fortran_order': False, 'shape': shape}).encode()
+  return b'\x93NUMPY\x01\x00' + len(header).to_bytes(2, 'little') + header + held
+
+
+class Witness:
+  """Leaves a file behind when it is unpickled."""
+
+  def __init__(self, path):
+    self.path = path
+
+  def __reduce__(self):
+    return (open, (str(self.path), 'w'))
+
+
+def test_nothing_is_unpickled(tmp_path):
+  trap = pickle.dumps(Witness(tmp_path / 'opened'))
+  s = some_split(3)
+  save(tmp_path, train_images=s.images, train_labels=np.array([Witness(tmp_path / 'opened')] * 3))
+  with pytest.raises(ValueError, match='train_labels.npy holds Python objects, which are never'):
+    load('toy', tmp_path)
+  with pytest.raises(ValueError, match='not a readable archive'):
+    load('bare', hostile(tmp_path / 'bare.npz', {'train_images.npy': trap}).parent)
+  hostile(tmp_path / 'other.npz', {'train_images.pkl': trap, 'train_images': trap, 'x.npy': trap})
+  with pytest.raises(ValueError, match='holds neither'):
+    load('other', tmp_path)
+  assert not (tmp_path / 'opened').exists()
+
+
+@pytest.mark.parametrize('name', ['../train_images.npy', '/etc/x.npy', 'a\\b.npy', '.train.npy'])
+def test_members_that_are_paths_are_refused(tmp_path, name):
+  hostile(tmp_path / 'toy.npz', {name: npy((0, 1, 1, 1))})
+  with pytest.raises(ValueError, match='is a path, not the name of an array'):
+    load('toy', tmp_path)
+
+
+@pytest.mark.parametrize(('members', 'declared', 'message'), [
+  ({'train_images.npy': npy((10**6, 1000, 1000, 3))}, None, 'says it holds 3,000,000,000,000 by'),
+  ({'train_images.npy': npy((2**40,), b'x', '|u1')}, len(npy((2**40,))) + 2**40,
+   'needs 1,099.5 GB of memory and .* GB are free'),
+  ({'train_images.npy': b'\x93NUMPY\x09\x00'}, None, 'unknown version'),
+  ({'train_images.npy': npy('(', b'')}, None, 'not a readable archive'),
+  ({'train_images.npy': b'\x93NUMPY\x01\x00\xff\xff' + bytes(range(256)) * 256}, None,
+   'not a readable archive'),
+  ({'train_images.npy': npy((-1, 1, 1, 1))}, None, 'not a readable archive'),
+])
+def test_sizes_that_cannot_be_are_refused_before_reading(tmp_path, members, declared, message):
+  hostile(tmp_path / 'toy.npz', members, declared)
+  with pytest.raises(ValueError, match=message) as caught:
+    load('toy', tmp_path)
+  assert '\n' not in str(caught.value) and len(str(caught.value)) < 500
+
+
+def test_every_damaged_byte_is_found_or_harmless(tmp_path):
+  """Whatever is cut off or overwritten: a set, or a ValueError that names the file."""
+  generator = np.random.default_rng(0)
+  s = some_split(6)
+  np.savez_compressed(tmp_path / 'toy.npz', train_images=s.images, train_labels=s.labels)
+  whole = (tmp_path / 'toy.npz').read_bytes()
+  found = []
+  for _ in range(150):
+    damaged = bytearray(whole)
+    damaged[generator.integers(len(whole))] = generator.integers(256)
+    damaged = damaged[: generator.integers(1, 3 * len(whole))]
+    (tmp_path / 'toy.npz').write_bytes(damaged)
+    try:
+      found.append(len(load('toy', tmp_path).train))
+    except ValueError as error:
+      assert 'toy.npz' in str(error)
+  assert len(found) < 150 and set(found) <= {6}
+
+
+def test_a_near_name_is_suggested(tmp_path, offline):
+  s = some_split(3)
+  save(tmp_path, 'flowers', train_images=s.images, train_labels=s.labels)
+  for wrong, near in (('cifar1O', 'cifar10'), ('Digits', 'digits'), ('flower', 'flowers')):
+    with pytest.raises(ValueError, match=f"no set '{wrong}' .did you mean '{near}'"):
+      load(wrong, tmp_path)
+
+
 def test_the_folder_of_archives(tmp_path, monkeypatch):
   monkeypatch.delenv('JAXDL_DATA', raising=False)
   assert resolve_data_dir().parts[-3:] == ('.cache', 'jaxdl', 'data')
@@ -294,6 +386,11 @@ def test_prepare_a_folder_then_load_and_list_it(tmp_path, capsys):
   lines = capsys.readouterr().out.splitlines()
   row = next(line for line in lines if line.startswith('pets'))
   assert row.split() == ['pets', '9', '1', '4x4x3', str(tmp_path / 'archives' / 'pets.npz')]
+  assert main(['prepare', 'pets', '--folder', str(tree), *where]) == 2
+  assert 'pets.npz exists; give --overwrite' in capsys.readouterr().err
+  assert load('pets', tmp_path / 'archives').image_shape == (4, 4, 3)
+  assert main(['prepare', 'pets', '--folder', str(tree), '--overwrite', *where]) == 0
+  assert load('pets', tmp_path / 'archives').image_shape == (6, 6, 3)
   assert any(line.startswith('broken') and 'not readable' in line for line in lines)
   assert {line.split()[0] for line in lines if line.endswith('embedded')} == set(EMBEDDED)
 
