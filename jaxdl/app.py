@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import filecmp
 import json
 import os
 import pathlib
@@ -103,9 +104,10 @@ def _readable_errors():
     sentence = f'{_one_sentence(error)}\n(JAXDL_DEBUG=1 shows where.)'
     _fail(sentence, EXIT_FAILED if full else EXIT_BAD_INPUT)
   except Exception as error:
+    from jaxdl.train.checkpoint import NotSaved
     from jaxdl.train.loop import NonFinite
 
-    if not isinstance(error, NonFinite) or 'JAXDL_DEBUG' in os.environ:
+    if not isinstance(error, NonFinite | NotSaved) or 'JAXDL_DEBUG' in os.environ:
       raise
     _fail(str(error), EXIT_FAILED)
 
@@ -117,7 +119,8 @@ def _command() -> str:
 
 def _main(stages, config, workdir, experiment, dry_run, name):
   from jaxdl import cpu
-  from jaxdl.train.stages import run_stages
+  from jaxdl.train import preflight
+  from jaxdl.train.stages import refuse_other, run_stages, status
 
   warnings.filterwarnings('ignore', category=DeprecationWarning)
   logging.set_verbosity(logging.WARNING)  # Orbax tells a page of details for each checkpoint
@@ -127,8 +130,11 @@ def _main(stages, config, workdir, experiment, dry_run, name):
   todo = stages(config)
   if dry_run:
     return _print_plan(todo, workdir)
-  _snapshot(config, workdir, experiment)
-  run_stages(todo, workdir)
+  refuse_other(todo, workdir)
+  preflight.check_workdir(workdir, preflight.needed_bytes(todo, status(todo, workdir)))
+  with preflight.alone(workdir):
+    _snapshot(config, workdir, experiment)
+    run_stages(todo, workdir)
   _say_where(workdir, name)
 
 
@@ -146,17 +152,9 @@ def _snapshot(config, workdir, experiment) -> None:
   """Writes what a reader needs to repeat the run: config, sources, versions, commit, command."""
   from importlib import metadata
 
-  from jaxdl.train.stages import write_json
-
-  try:
-    workdir.mkdir(parents=True, exist_ok=True)
-    if not os.access(workdir, os.W_OK):
-      raise PermissionError
-  except (PermissionError, NotADirectoryError, FileExistsError) as error:
-    raise PermissionError(
-      f'The workdir {workdir} cannot be written; choose another with --workdir=DIR.'
-    ) from error
   import jax
+
+  from jaxdl.train.stages import write_json
 
   device = jax.devices()[0]
   packages = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
@@ -174,8 +172,9 @@ def _snapshot(config, workdir, experiment) -> None:
   source.mkdir(exist_ok=True)
   config_file = experiment.parent / 'configs' / experiment.name
   for file, kept in ((experiment, experiment.name), (config_file, f'config_{experiment.name}')):
-    if file.exists():
-      shutil.copyfile(file, source / kept)
+    copy = source / kept
+    if file.exists() and not (copy.exists() and filecmp.cmp(file, copy, shallow=False)):
+      shutil.copyfile(file, copy)
 
 
 def _commit(folder) -> str:

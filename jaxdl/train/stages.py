@@ -59,10 +59,12 @@ class Refused(ValueError):
 
 def write_json(path, value) -> None:
   """Writes JSON atomically: readers see the old file or the new one."""
-  path = pathlib.Path(path)
+  path, text = pathlib.Path(path), json.dumps(value, indent=1, sort_keys=True) + '\n'
+  if path.exists() and path.read_text() == text:
+    return  # a run that has nothing to do touches nothing
   path.parent.mkdir(parents=True, exist_ok=True)
-  part = path.with_name(f'.{path.name}.{os.getpid()}')
-  part.write_text(json.dumps(value, indent=1, sort_keys=True) + '\n')
+  part = path.with_name(f'.{path.name}.part')
+  part.write_text(text)
   os.replace(part, path)
 
 
@@ -122,6 +124,19 @@ def status(stages: Sequence[Stage], workdir) -> dict[str, str]:
   return out
 
 
+def refuse_other(stages: Sequence[Stage], workdir) -> None:
+  """Raises `Refused` where a stage's folder holds another configuration's work; writes nothing."""
+  workdir, states = pathlib.Path(workdir), status(stages, workdir)
+  for stage in stages:
+    if states[stage.name] == 'other':
+      begun = _read(workdir / stage.name / 'stage.json')
+      what = _difference(begun['config'], _plain(stage.config)) or 'a stage it needs has changed'
+      raise Refused(
+        f'{workdir / stage.name} holds the work of another configuration: {what}. Use another '
+        '--workdir, or delete that folder to run it anew.'
+      )
+
+
 def run_stages(stages: Sequence[Stage], workdir, log: Callable[[str], None] = print) -> dict:
   """Runs what is not done yet, in order.
 
@@ -133,15 +148,8 @@ def run_stages(stages: Sequence[Stage], workdir, log: Callable[[str], None] = pr
     Interrupted: after a signal; the same command goes on.
   """
   workdir, prints = pathlib.Path(workdir), fingerprints(stages)
+  refuse_other(stages, workdir)
   states = status(stages, workdir)
-  for stage in stages:
-    if states[stage.name] == 'other':
-      begun = _read(workdir / stage.name / 'stage.json')
-      what = _difference(begun['config'], _plain(stage.config)) or 'a stage it needs has changed'
-      raise Refused(
-        f'{workdir / stage.name} holds the work of another configuration: {what}. Use another '
-        '--workdir, or delete that folder to run it anew.'
-      )
   results, directories = {}, {s.name: workdir / s.name for s in stages}
   for number, stage in enumerate(stages, 1):
     interrupt.poll()
@@ -151,8 +159,7 @@ def run_stages(stages: Sequence[Stage], workdir, log: Callable[[str], None] = pr
       log(f'{head}: done before')
       continue
     entry = {'fingerprint': prints[stage.name], 'config': _plain(stage.config)}
-    if _read(directory / 'stage.json') != entry:
-      write_json(directory / 'stage.json', entry)
+    write_json(directory / 'stage.json', entry)
     log(f'{head}: ' + ('goes on' if states[stage.name] == 'begun' else 'starts'))
     context = Context(
       directory,
@@ -166,7 +173,6 @@ def run_stages(stages: Sequence[Stage], workdir, log: Callable[[str], None] = pr
     done = {'fingerprint': prints[stage.name], 'result': results[stage.name]}
     if not stage.always:
       done['seconds'] = round(seconds, 1)  # of the last session that worked on it
-    if _read(directory / 'DONE') != done:
-      write_json(directory / 'DONE', done)
+    write_json(directory / 'DONE', done)
     log(f'{head}: done in {duration(seconds)}')
   return results
