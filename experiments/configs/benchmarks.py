@@ -1,0 +1,153 @@
+"""Speed, measured as ratios between programs that take turns on one machine.
+
+Claim: on a CPU and on a GPU the library's training step, inference and attacks keep up with
+PyTorch's; what it adds (loops in one program, SAM, augmentation, data on the device) costs what
+its arithmetic costs; a command starts in seconds. Each target is an entry of `targets` below and
+comes out as met or missed. Absolute times hold for one machine, ratios for many.
+
+  python experiments/benchmarks.py                                           # a GPU
+  python experiments/benchmarks.py --config=experiments/configs/benchmarks.py:cpu
+  python experiments/benchmarks.py --config=experiments/configs/benchmarks.py:smoke
+
+Variants
+  (none)  a GPU: bfloat16, batches of 512, PyTorch channels_last and compiled.
+  cpu     2 cores: float32, ResNet-20 and ResNet-18; about 20 minutes on a machine that does
+          nothing else. What is installed of PyTorch and TensorFlow takes part.
+  smoke   a minute: tiny networks, JAX only; the numbers mean nothing.
+"""
+
+from ml_collections import ConfigDict
+
+RESNET20 = {'model': {'name': 'resnet20'}, 'batch_size': 128}
+RESNET18 = {'model': {'name': 'resnet18'}, 'batch_size': 64}
+LAYOUTS = ('torch channels_last', 'torch NCHW')
+
+
+def get_config(variant=''):
+  c = ConfigDict()
+  c.train = ConfigDict({  # a whole run through the loop, as every study makes it
+    'data': {'name': 'shapes'},
+    'model': {'name': 'resnet20', 'dtype': 'float32'},
+    'augment': {'pad': 4, 'mode': 'constant', 'flip': True},
+    'epochs': 3.0, 'batch_size': 128,
+    'optimizer': {'name': 'sgd', 'lr': 0.05, 'momentum': 0.9, 'weight_decay': 5e-4},
+    'log': 10, 'evaluate': 0, 'checkpoint': 40,
+  }, convert_dict=True)
+  # Commands timed from their process's start; first_step: options of experiments/classify.py.
+  c.start = ConfigDict({
+    'repeats': 5, 'imports': ('jax', 'jaxdl.core', 'jaxdl.train.classifier'), 'help': True,
+    'first_step': (
+      '--config.train.data.name=shapes', '--config.train.model.name=resnet20',
+      '--config.train.batch_size=128', '--config.train.log=1',
+    ),
+    'targets': {'warm start to the first step': 4.0, '--help': 3.0},
+  })
+  if variant == '':
+    c.comparisons = _gpu()
+  elif variant == 'cpu':
+    c.comparisons = _cpu()
+  elif variant == 'smoke':
+    c.train.data.name = 'digits'
+    c.train.model = {'name': 'mlp', 'dtype': 'float32'}
+    c.train.augment = None
+    c.train.epochs, c.train.log, c.train.checkpoint = 4.0, 10, 20
+    c.start.repeats, c.start.imports, c.start.first_step = 1, ('jaxdl.core',), ()
+    c.comparisons = _smoke()
+  else:
+    raise ValueError(f"Unknown variant {variant!r}: choose '', 'cpu' or 'smoke'.")
+  return c
+
+
+def _comparison(work, options, contenders, reference, rounds, units, targets=(), equal=()):
+  """One table.
+
+  Args:
+    work: 'train', 'predict', 'pgd' or 'input': what the contenders do.
+    options: of that work, the same for all.
+    contenders: names, see `CONTENDERS` in the experiment.
+    reference: the one others are divided by.
+    rounds: turns of each.
+    units: of work in a turn.
+    targets: (contender, other, '>=' speed ratio or '<=' time ratio, number).
+    equal: two contenders that must end with the same weights.
+  """
+  return {
+    'work': work, 'options': options, 'contenders': contenders, 'reference': reference,
+    'rounds': rounds, 'units': units, 'targets': targets, 'equal': equal,
+  }
+
+
+def _cpu():
+  train = (('jaxdl', LAYOUTS[0], '>=', 0.7), ('jaxdl', LAYOUTS[1], '>=', 1.0))
+  arms = ('jaxdl', 'stock JAX', *LAYOUTS)
+  small = {**RESNET20, 'examples': 10_000}
+  return ConfigDict({
+    'train_resnet20': _comparison(
+      'train', RESNET20, (*arms, 'jaxdl bfloat16', 'torch bfloat16'), LAYOUTS[0], 12, 3, train),
+    'train_resnet18': _comparison('train', RESNET18, arms, LAYOUTS[0], 5, 1, train),
+    'inference_resnet20': _comparison(
+      'predict', RESNET20, (*arms[:3], 'torch frozen', 'jaxdl bfloat16', 'torch bfloat16'),
+      LAYOUTS[0], 12, 10, (('jaxdl', LAYOUTS[0], '>=', 0.8),)),
+    'inference_resnet18': _comparison(
+      'predict', RESNET18, (*arms[:3], 'torch frozen'), LAYOUTS[0], 6, 3,
+      (('jaxdl', LAYOUTS[0], '>=', 0.8),)),
+    'scan': _comparison(
+      'train', {**RESNET20, 'calls': 4}, ('loop', 'scan', 'stock scan'), 'loop', 8, 1,
+      (('scan', 'loop', '>=', 0.9),), ('scan', 'loop')),
+    'sam': _comparison(
+      'train', RESNET20, ('SGD', 'SAM', 'ASAM'), 'SGD', 10, 2, (('SAM', 'SGD', '<=', 2.1),)),
+    'pgd10': _comparison(
+      'pgd', RESNET20, arms[:3], LAYOUTS[0], 6, 1, (('jaxdl', LAYOUTS[0], '>=', 1.0),)),
+    'augmentation': _comparison(
+      'train', RESNET20, ('no augmentation', 'crop and flip'), 'no augmentation', 10, 3),
+    'input_alone': _comparison(
+      'input', {'batch_size': 128}, ('resident', 'tf.data', 'DataLoader', 'DataLoader, 2 workers'),
+      'resident', 8, 40),
+    'input_of_a_step': _comparison(
+      'train', small, ('fixed batch', 'resident', 'tf.data'), 'fixed batch', 8, 6),
+    'input_of_a_torch_step': _comparison(
+      'train', small, ('torch, fixed batch', 'DataLoader', 'DataLoader, 2 workers'),
+      'torch, fixed batch', 8, 6),
+  })
+
+
+def _gpu():
+  eighteen = {'model': {'name': 'resnet18'}, 'batch_size': 512, 'dtype': 'bfloat16'}
+  twenty = {'model': {'name': 'resnet20'}, 'batch_size': 512, 'dtype': 'bfloat16'}
+  arms = ('jaxdl', 'torch channels_last', 'torch compiled')
+  best = (('jaxdl', 'torch compiled', '>=', 1.0),)
+  small = {**eighteen, 'examples': 50_000}
+  return ConfigDict({
+    'train_resnet18': _comparison('train', eighteen, arms, arms[2], 20, 20, best),
+    'train_resnet20': _comparison('train', twenty, arms, arms[2], 20, 20, best),
+    'inference_resnet18': _comparison('predict', eighteen, arms, arms[2], 20, 20, best),
+    'inference_resnet20': _comparison('predict', twenty, arms, arms[2], 20, 20, best),
+    'scan': _comparison(
+      'train', {**twenty, 'calls': 8}, ('loop', 'scan'), 'loop', 20, 4,
+      (('scan', 'loop', '>=', 0.9),), ('scan', 'loop')),
+    'sam': _comparison(
+      'train', eighteen, ('SGD', 'SAM', 'ASAM'), 'SGD', 20, 10, (('SAM', 'SGD', '<=', 2.1),)),
+    'pgd10': _comparison('pgd', eighteen, arms, arms[2], 20, 4, best),
+    'augmentation': _comparison(
+      'train', eighteen, ('no augmentation', 'crop and flip'), 'no augmentation', 20, 20),
+    'input_alone': _comparison(
+      'input', {'batch_size': 512}, ('resident', 'tf.data', 'DataLoader', 'DataLoader, 2 workers'),
+      'resident', 10, 20),
+    'input_of_a_step': _comparison(
+      'train', small, ('fixed batch', 'resident', 'tf.data'), 'fixed batch', 10, 20),
+    'input_of_a_torch_step': _comparison(
+      'train', small, ('torch, fixed batch', 'DataLoader', 'DataLoader, 2 workers'),
+      'torch, fixed batch', 10, 20),
+  })
+
+
+def _smoke():
+  tiny = {'model': {'name': 'resnet8', 'width': 0.25}, 'batch_size': 8, 'image': (8, 8, 3)}
+  return ConfigDict({
+    'train': _comparison(
+      'train', tiny, ('jaxdl', 'stock JAX'), 'stock JAX', 2, 2,
+      (('jaxdl', 'stock JAX', '>=', 0.0),)),
+    'scan': _comparison(
+      'train', {**tiny, 'calls': 2}, ('loop', 'scan'), 'loop', 2, 1,
+      (('scan', 'loop', '>=', 0.0),), ('scan', 'loop')),
+  })

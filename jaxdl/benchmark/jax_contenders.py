@@ -1,0 +1,197 @@
+"""JAX at work: one training step, inference, an attack, the input path."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdl import cpu, models
+from jaxdl.augment import crop_flip
+from jaxdl.benchmark.work import Work
+from jaxdl.core import bind, init_state
+from jaxdl.data import resident
+from jaxdl.data.dataset import Split
+from jaxdl.data.pipeline import unit_range
+from jaxdl.losses.classification import cross_entropy
+from jaxdl.objectives import supervised
+from jaxdl.optim import build
+from jaxdl.train.step import grad_step
+
+SGD = {'name': 'sgd', 'lr': 0.01, 'momentum': 0.9, 'weight_decay': 5e-4}
+
+
+def random_split(examples: int, image, classes: int) -> Split:
+  """uint8 noise [examples, *image] with labels: what it shows does not change the work."""
+  rng = np.random.default_rng(0)
+  images = rng.integers(0, 256, (examples, *image), np.uint8)
+  return Split(images, rng.integers(0, classes, examples).astype(np.int32), {})
+
+
+def train(
+  model, batch_size, image=(32, 32, 3), classes=10, dtype='float32', rule=True, optimizer=SGD,
+  augment=None, source='fixed', examples=10_000, calls=1, scan=False,
+) -> Work:
+  """Updates of a network.
+
+  Args:
+    model: `name` and the network's own options.
+    batch_size: images per update.
+    image: [H, W, C].
+    classes: K.
+    dtype: that of the computation.
+    rule: False leaves convolutions as JAX lowers them.
+    optimizer: see `jaxdl.optim.build`.
+    augment: arguments of `crop_flip`, or None.
+    source: 'fixed' (the same batch again), 'resident' (a set on the device) or 'tf.data'.
+    examples: in the set of the latter two.
+    calls: updates in one unit of work.
+    scan: those updates in one program, with `lax.scan`, instead of one program each.
+  """
+  _use(rule)
+  network, state, tx = _network(model, batch_size, image, classes, dtype, optimizer)
+  transform = crop_flip(**augment) if augment else None
+  step = grad_step(supervised(network.apply), tx, transform=transform)
+  split = random_split(batch_size if source == 'fixed' else examples, image, classes)
+
+  if source == 'tf.data':
+    from jaxdl.benchmark.tensorflow_contenders import pipeline
+
+    update = jax.jit(step, donate_argnums=0)
+    batches = pipeline(split, batch_size)
+    following = lambda: next(batches)
+  elif source == 'resident':
+    data = resident(split, batch_size, seed=0)
+    update = jax.jit(lambda s, arrays: step(s, data.batch_at(arrays, s.step)), donate_argnums=0)
+    following = lambda: data.arrays
+  elif source == 'fixed':
+    update = jax.jit(step, donate_argnums=0)
+    batch = jax.device_put(_batch(split))
+    following = lambda: batch
+  else:
+    raise ValueError(f"source must be 'fixed', 'resident' or 'tf.data', not {source!r}.")
+
+  if scan:
+    one = update
+
+    @jax.jit
+    def update(state, source):
+      state, metrics = jax.lax.scan(lambda s, _: one(s, source), state, length=calls)
+      return state, jax.tree.map(lambda m: m[-1], metrics)
+
+  def run(n):
+    nonlocal state
+    for _ in range(n if scan else n * calls):
+      state, metrics = update(state, following())
+    jax.block_until_ready(state)
+    return metrics
+
+  metrics = run(1)
+  total = jax.tree.reduce(
+    lambda a, w: a + float(np.abs(np.asarray(w, np.float64)).sum()), state.params, 0.0
+  )
+  facts = {**_facts(), 'loss': float(metrics['loss']), 'parameters': total}
+  run(1)
+  return Work(run, calls * batch_size, facts)
+
+
+def predict(
+  model, batch_size, image=(32, 32, 3), classes=10, dtype='float32', rule=True
+) -> Work:
+  """The logits of a batch of uint8 images, batch norm in eval mode."""
+  _use(rule)
+  network, state, _ = _network(model, batch_size, image, classes, dtype)
+  images = jax.device_put(random_split(batch_size, image, classes).images)
+
+  @jax.jit
+  def forward(params, model_state, images):
+    return network.apply(params, model_state, unit_range(images), train=False)[0][0]
+
+  def run(n):
+    for _ in range(n):
+      logits = forward(state.params, state.model_state, images)
+    jax.block_until_ready(logits)
+
+  run(2)
+  return Work(run, batch_size, _facts())
+
+
+def pgd(
+  model, batch_size, image=(32, 32, 3), classes=10, dtype='float32', rule=True, steps=10,
+  eps=8 / 255, alpha=2 / 255,
+) -> Work:
+  """Projected gradient ascent in an L-infinity ball (Madry et al. 2018, arXiv:1706.06083)."""
+  _use(rule)
+  network, state, _ = _network(model, batch_size, image, classes, dtype)
+  batch = jax.device_put(_batch(random_split(batch_size, image, classes)))
+
+  @jax.jit
+  def attack(params, model_state, batch, key):
+    x0 = batch['image']
+
+    def loss(x):
+      (logits, _), _ = network.apply(params, model_state, x, train=False)
+      return cross_entropy(logits, batch['label']).sum()
+
+    def ascend(_, x):
+      x = x + alpha * jnp.sign(jax.grad(loss)(x))
+      return jnp.clip(jnp.clip(x, x0 - eps, x0 + eps), 0, 1)
+
+    start = x0 + jax.random.uniform(key, x0.shape, minval=-eps, maxval=eps)
+    return jax.lax.fori_loop(0, steps, ascend, jnp.clip(start, 0, 1))
+
+  def run(n):
+    for i in range(n):
+      x = attack(state.params, state.model_state, batch, jax.random.key(i))
+    jax.block_until_ready(x)
+
+  run(1)
+  return Work(run, batch_size, _facts())
+
+
+def resident_input(batch_size, image=(32, 32, 3), classes=10, examples=10_000, pad=4) -> Work:
+  """Augmented batches of a set that lives on the device, without any training."""
+  _use(True)
+  data = resident(random_split(examples, image, classes), batch_size, seed=0)
+  augment = crop_flip(pad)
+
+  @jax.jit
+  def batch_at(arrays, n):
+    key = jax.random.fold_in(jax.random.key(0), n)
+    return augment(None, None, data.batch_at(arrays, n), key, None)
+
+  position = 0
+
+  def run(n):
+    nonlocal position
+    for _ in range(n):
+      jax.block_until_ready(batch_at(data.arrays, position))
+      position += 1
+
+  run(2)
+  return Work(run, batch_size, _facts())
+
+
+def _use(rule):
+  cpu.install() if rule else cpu.uninstall()
+
+
+def _network(model, batch_size, image, classes, dtype, optimizer=SGD):
+  options = {'dtype': jnp.dtype(dtype), **model}
+  network = bind(models.create(options.pop('name'), classes, **options), mean=0.5, std=0.25)
+  tx = build(optimizer, 1000)
+  init = lambda: init_state(network.init, tx, jax.random.key(0), jnp.zeros((1, *image)))
+  return network, jax.jit(init)(), tx
+
+
+def _batch(split):
+  index = np.arange(len(split.labels), dtype=np.int32)
+  return {'image': unit_range(split.images), 'label': split.labels, 'index': index}
+
+
+def _facts():
+  device = jax.devices()[0]
+  return {'version': f'jax {jax.__version__}', 'device': f'{device.platform} {device.device_kind}'}
+
+
+CONTENDERS = {
+  'train': train, 'predict': predict, 'pgd': pgd, 'input': resident_input,
+}

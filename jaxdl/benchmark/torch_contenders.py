@@ -1,0 +1,269 @@
+"""PyTorch at work: the same networks and the same work as `jax_contenders`, by its own means."""
+
+import copy
+import functools
+import os
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from jaxdl.benchmark.work import Work
+
+LAYOUTS = {'NHWC': torch.channels_last, 'NCHW': torch.contiguous_format}
+
+
+class Block(nn.Module):
+  """conv, BN, ReLU, conv, BN, plus a shortcut: 'A' (subsampled, zero channels) or 'B' (1x1)."""
+
+  def __init__(self, channels, features, stride, shortcut):
+    super().__init__()
+    self.conv1 = nn.Conv2d(channels, features, 3, stride, 1, bias=False)
+    self.norm1 = nn.BatchNorm2d(features)
+    self.conv2 = nn.Conv2d(features, features, 3, 1, 1, bias=False)
+    self.norm2 = nn.BatchNorm2d(features)
+    self.stride, self.extra = stride, features - channels
+    self.shortcut = None
+    if shortcut == 'B' and (stride > 1 or self.extra):
+      self.shortcut = nn.Sequential(
+        nn.Conv2d(channels, features, 1, stride, bias=False), nn.BatchNorm2d(features)
+      )
+
+  def forward(self, x):
+    y = F.relu(self.norm1(self.conv1(x)), inplace=True)
+    y = self.norm2(self.conv2(y))
+    if self.shortcut is not None:
+      x = self.shortcut(x)
+    elif self.stride > 1 or self.extra:
+      half = self.extra // 2
+      x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, half, self.extra - half))
+    return F.relu(y + x, inplace=True)
+
+
+class ResNet(nn.Module):
+  """[B, 3, H, W], values in [0, 1] -> logits [B, classes]; He et al. 2016 (arXiv 1512.03385)."""
+
+  def __init__(self, sizes, widths, shortcut, channels, classes):
+    super().__init__()
+    self.stem = nn.Conv2d(channels, widths[0], 3, 1, 1, bias=False)
+    self.norm = nn.BatchNorm2d(widths[0])
+    blocks, channels = [], widths[0]
+    for i, (size, width) in enumerate(zip(sizes, widths, strict=True)):
+      for j in range(size):
+        blocks.append(Block(channels, width, 2 if i and j == 0 else 1, shortcut))
+        channels = width
+    self.blocks = nn.Sequential(*blocks)
+    self.head = nn.Linear(channels, classes)
+
+  def forward(self, x):
+    x = (x - 0.5) / 0.25
+    x = F.relu(self.norm(self.stem(x)), inplace=True)
+    return self.head(self.blocks(x).mean((2, 3)))
+
+
+NETWORKS = {
+  **{f'resnet{6 * n + 2}': ((n,) * 3, (16, 32, 64), 'A') for n in (1, 2, 3, 5, 7, 9, 18)},
+  'resnet18': ((2, 2, 2, 2), (64, 128, 256, 512), 'B'),
+  'resnet34': ((3, 4, 6, 3), (64, 128, 256, 512), 'B'),
+}
+
+
+def create(name: str, channels: int, classes: int) -> ResNet:
+  """The network that `jaxdl.models.create(name, classes)` is.
+
+  Raises:
+    ValueError: one that is not written here.
+  """
+  if name not in NETWORKS:
+    raise ValueError(f'The PyTorch side has no {name!r}, only {", ".join(NETWORKS)}.')
+  return ResNet(*NETWORKS[name], channels, classes)
+
+
+def train(
+  model, batch_size, image=(32, 32, 3), classes=10, dtype='float32', layout='NHWC',
+  compiled=False, source='fixed', examples=10_000, workers=0,
+) -> Work:
+  """Updates of a network: SGD with momentum and weight decay, as in `jax_contenders.SGD`.
+
+  Args:
+    model: `name`.
+    batch_size: images per update.
+    image: [H, W, C].
+    classes: K.
+    dtype: 'bfloat16' is autocast.
+    layout: 'NHWC' (channels_last) or 'NCHW'.
+    compiled: torch.compile.
+    source: 'fixed' (the same batch again) or 'loader' (a DataLoader).
+    examples: in the set of the latter.
+    workers: processes of the latter.
+  """
+  device = _device()
+  network = create(model['name'], image[-1], classes).to(device, memory_format=LAYOUTS[layout])
+  forward = torch.compile(network) if compiled else network
+  optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
+  if source == 'loader':
+    batches = _endless(_loader(examples, image, classes, batch_size, workers, pad=4))
+  elif source == 'fixed':
+    fixed = _batch(batch_size, image, classes, device, layout)
+    batches = iter(lambda: fixed, None)
+  else:
+    raise ValueError(f"source must be 'fixed' or 'loader', not {source!r}.")
+
+  def run(n):
+    for _ in range(n):
+      x, y = next(batches)
+      x = x.to(device, memory_format=LAYOUTS[layout], non_blocking=True)
+      optimizer.zero_grad(set_to_none=True)
+      with _autocast(device, dtype):
+        loss = F.cross_entropy(forward(x), y.to(device, non_blocking=True))
+      loss.backward()
+      optimizer.step()
+    _finish(device)
+    return loss
+
+  loss = run(1)
+  run(1)
+  return Work(run, batch_size, {**_facts(device), 'loss': float(loss.detach())})
+
+
+def predict(
+  model, batch_size, image=(32, 32, 3), classes=10, dtype='float32', layout='NHWC',
+  frozen=False, compiled=False,
+) -> Work:
+  """The logits of a batch of uint8 images in eval mode.
+
+  Args:
+    frozen: traced, batch norm folded into the convolutions, optimised for inference.
+  """
+  device = _device()
+  network = create(model['name'], image[-1], classes).to(device, memory_format=LAYOUTS[layout])
+  network.eval()
+  x, _ = _batch(batch_size, image, classes, device, layout)
+  raw = (x * 255).to(torch.uint8)
+  with torch.inference_mode(), _autocast(device, dtype):
+    if frozen:
+      network = torch.jit.optimize_for_inference(torch.jit.trace(copy.deepcopy(network), x))
+    if compiled:
+      network = torch.compile(network)
+
+  def run(n):
+    with torch.inference_mode(), _autocast(device, dtype):
+      for _ in range(n):
+        network(raw.to(torch.float32) / 255)
+    _finish(device)
+
+  run(3)
+  return Work(run, batch_size, _facts(device))
+
+
+def pgd(
+  model, batch_size, image=(32, 32, 3), classes=10, dtype='float32', layout='NHWC', steps=10,
+  eps=8 / 255, alpha=2 / 255, compiled=False,
+) -> Work:
+  """Projected gradient ascent in an L-infinity ball; no gradient of the weights is taken."""
+  device = _device()
+  network = create(model['name'], image[-1], classes).to(device, memory_format=LAYOUTS[layout])
+  network.eval().requires_grad_(False)
+  forward = torch.compile(network) if compiled else network
+  x0, y = _batch(batch_size, image, classes, device, layout)
+
+  def run(n):
+    for _ in range(n):
+      x = (x0 + torch.empty_like(x0).uniform_(-eps, eps)).clamp_(0, 1)
+      for _ in range(steps):
+        x.requires_grad_(True)
+        with _autocast(device, dtype):
+          loss = F.cross_entropy(forward(x), y, reduction='sum')
+        (gradient,) = torch.autograd.grad(loss, x)
+        with torch.no_grad():
+          x = x.detach() + alpha * gradient.sign()
+          x = torch.clamp(torch.min(torch.max(x, x0 - eps), x0 + eps), 0, 1)
+    _finish(device)
+
+  run(1)
+  return Work(run, batch_size, _facts(device))
+
+
+def loader_input(
+  batch_size, image=(32, 32, 3), classes=10, examples=10_000, pad=4, workers=0
+) -> Work:
+  """Augmented batches from a DataLoader, without any training."""
+  batches = _endless(_loader(examples, image, classes, batch_size, workers, pad))
+
+  def run(n):
+    for _ in range(n):
+      next(batches)
+
+  run(8)
+  return Work(run, batch_size, _facts(torch.device('cpu')))
+
+
+class Noise(torch.utils.data.Dataset):
+  """uint8 noise, padded, cropped and flipped image by image, as a transform of a Dataset is."""
+
+  def __init__(self, examples, image, classes, pad):
+    rng = np.random.default_rng(0)
+    self.images = torch.from_numpy(rng.integers(0, 256, (examples, *image), np.uint8))
+    self.labels = torch.from_numpy(rng.integers(0, classes, examples))
+    self.pad = pad
+
+  def __len__(self):
+    return len(self.labels)
+
+  def __getitem__(self, i):
+    x = self.images[i].permute(2, 0, 1).to(torch.float32) / 255
+    height, width = x.shape[1:]
+    top, left = torch.randint(0, 2 * self.pad + 1, (2,)).tolist()
+    x = F.pad(x, (self.pad,) * 4)[:, top : top + height, left : left + width]
+    return (x.flip(-1) if torch.rand(()) < 0.5 else x), self.labels[i]
+
+
+def _loader(examples, image, classes, batch_size, workers, pad):
+  return torch.utils.data.DataLoader(
+    Noise(examples, image, classes, pad), batch_size, shuffle=True, drop_last=True,
+    num_workers=workers, persistent_workers=workers > 0, pin_memory=torch.cuda.is_available(),
+  )
+
+
+def _endless(loader):
+  while True:
+    yield from loader
+
+
+def _device():
+  if torch.cuda.is_available():
+    torch.backends.cudnn.benchmark = True
+    return torch.device('cuda')
+  torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity')
+                        else os.cpu_count())
+  return torch.device('cpu')
+
+
+def _finish(device):
+  if device.type == 'cuda':
+    torch.cuda.synchronize()
+
+
+def _autocast(device, dtype):
+  return torch.autocast(device.type, torch.bfloat16, enabled=dtype == 'bfloat16')
+
+
+def _batch(batch_size, image, classes, device, layout):
+  rng = np.random.default_rng(0)
+  images = torch.from_numpy(rng.integers(0, 256, (batch_size, *image), np.uint8))
+  x = (images.to(torch.float32) / 255).permute(0, 3, 1, 2)
+  labels = torch.from_numpy(rng.integers(0, classes, batch_size))
+  return x.to(device).contiguous(memory_format=LAYOUTS[layout]), labels.to(device)
+
+
+@functools.lru_cache
+def _name(device):
+  return torch.cuda.get_device_name() if device.type == 'cuda' else 'cpu'
+
+
+def _facts(device):
+  return {'version': f'torch {torch.__version__}', 'device': _name(device)}
+
+
+CONTENDERS = {'train': train, 'predict': predict, 'pgd': pgd, 'input': loader_input}
