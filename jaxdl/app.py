@@ -25,7 +25,8 @@ def run(stages, *, default_config: str) -> None:
   """Parses the command line, runs the stages that are not done, and exits.
 
   Flags: `--config=FILE[:variant]` (default `default_config`), `--config.key=value` overrides,
-  `--workdir`, `--data_dir` (or the environment variable JAXDL_DATA), `--dry_run`.
+  `--workdir`, `--data_dir` (or the environment variable JAXDL_DATA), `--dry_run`, and where to run:
+  `--platform`, `--devices`, `--mode`, `--distributed` (see `jaxdl.parallel.configure`).
   Exit codes: 0 done; 1 the run failed (a NaN, a full disk); 2 bad input; 75 stopped by a signal
   with everything saved (run the same command again).
 
@@ -42,6 +43,10 @@ def run(stages, *, default_config: str) -> None:
   workdir_flag = flags.DEFINE_string('workdir', None, 'Output folder; default runs/NAME[-VARIANT].')
   data_flag = flags.DEFINE_string('data_dir', None, 'Folder of prepared data sets (or JAXDL_DATA).')
   dry_flag = flags.DEFINE_bool('dry_run', False, 'Print the plan and stop.')
+  platform_flag = flags.DEFINE_string('platform', '', 'cpu, gpu or tpu; default the best there is.')
+  devices_flag = flags.DEFINE_integer('devices', 0, 'Devices of each process; 0 for all.')
+  mode_flag = flags.DEFINE_string('mode', 'auto', 'auto, jit, pmap or shard_map.')
+  distributed_flag = flags.DEFINE_bool('distributed', False, 'This is one of several processes.')
 
   def main(argv):
     if len(argv) > 1:
@@ -50,7 +55,13 @@ def run(stages, *, default_config: str) -> None:
     workdir = pathlib.Path(workdir_flag.value or f'runs/{name}{variant and "-" + variant}')
     if data_flag.value:
       os.environ['JAXDL_DATA'] = data_flag.value
+    from jaxdl import parallel
+
     with _readable_errors():
+      parallel.configure(
+        platform=platform_flag.value, devices=devices_flag.value, mode=mode_flag.value,
+        distributed=distributed_flag.value,
+      )
       _main(stages, config_flag.value, workdir, experiment, dry_flag.value, name)
 
   # The default is given like a user's choice: as a flag's default, absl would load it even where
@@ -118,7 +129,7 @@ def _command() -> str:
 
 
 def _main(stages, config, workdir, experiment, dry_run, name):
-  from jaxdl import cpu
+  from jaxdl import cpu, parallel
   from jaxdl.train import preflight
   from jaxdl.train.stages import refuse_other, run_stages, status
 
@@ -130,6 +141,9 @@ def _main(stages, config, workdir, experiment, dry_run, name):
   todo = stages(config)
   if dry_run:
     return _print_plan(todo, workdir)
+  if not parallel.is_first():
+    run_stages(todo, workdir, log=lambda _: None)
+    return
   refuse_other(todo, workdir)
   preflight.check_workdir(workdir, preflight.needed_bytes(todo, status(todo, workdir)))
   with preflight.alone(workdir):

@@ -273,6 +273,8 @@ def _join() -> None:
       'JAX_COORDINATOR_ADDRESS is set, so JAX_NUM_PROCESSES and JAX_PROCESS_ID must be numbers; '
       f'they are {count!r} and {number!r}.'
     )
+  # It would take SIGTERM away from `train.interrupt`, which makes all processes stop together.
+  jax.config.update('jax_enable_preemption_service', False)
   try:
     if address:
       jax.distributed.initialize(address, int(count), int(number))

@@ -7,6 +7,8 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 
+from jaxdl import parallel
+
 EXIT_CODE = 75  # EX_TEMPFAIL: run the same command again
 SAME = 0.3  # seconds: a launcher passes on what the terminal has sent already; both are one signal
 
@@ -18,13 +20,18 @@ class Interrupted(BaseException):
 
 
 def requested() -> bool:
-  """Whether a signal has arrived since `handling` began."""
+  """Whether a signal has arrived since `handling` began, at any of the processes.
+
+  Several processes agree here, so that all stop after the same step: each must ask as often.
+  """
+  global _received
+  _received = parallel.largest(_received or 0) or None
   return _received is not None
 
 
 def poll() -> None:
   """Raises `Interrupted` when a signal has arrived. Long loops call it between safe points."""
-  if _received is not None:
+  if requested():
     raise Interrupted(signal.Signals(_received).name)
 
 

@@ -7,7 +7,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental import multihost_utils
 
 from jaxdl import parallel
 from jaxdl.core import Step, TrainState
@@ -92,8 +91,8 @@ def _unrecorded(evals, workdir, n) -> dict:
   exists = (workdir / METRICS_FILE).exists()
   names = [k for k, (at, _) in read_metrics(workdir).items() if n in at] if exists else []
   missing = [not any(k.startswith(f'{name}/') for k in names) for name in evals]
-  if missing and jax.process_count() > 1:  # the record is the first process's
-    missing = multihost_utils.broadcast_one_to_all(np.array(missing))
+  # The record is the first process's alone.
+  missing = [parallel.largest(wanted and parallel.is_first()) for wanted in missing]
   return {name: f for (name, f), wanted in zip(evals.items(), missing, strict=True) if wanted}
 
 

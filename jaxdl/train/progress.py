@@ -3,6 +3,8 @@
 import sys
 import time
 
+from jaxdl import parallel
+
 
 def duration(seconds: float) -> str:
   """`4s`, `3m20s`, `1h05m`."""
@@ -44,7 +46,9 @@ class Progress:
     self._notes = '  '.join(f'{k} {v:.4g}' for k, v in metrics.items())
 
   def update(self, step: int) -> None:
-    """Says that `step` is done."""
+    """Says that `step` is done; of several processes, the first does."""
+    if not parallel.is_first():
+      return
     now = time.monotonic()
     if self._first is None:
       self._first = (step, now)

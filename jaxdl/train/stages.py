@@ -6,14 +6,17 @@ configuration is refused, never overwritten. The fingerprint covers what a stage
 cells.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import pathlib
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from jaxdl import parallel
 from jaxdl.train import interrupt
 from jaxdl.train.progress import duration
 
@@ -58,7 +61,9 @@ class Refused(ValueError):
 
 
 def write_json(path, value) -> None:
-  """Writes JSON atomically: readers see the old file or the new one."""
+  """Writes JSON atomically: readers see the old file or the new one. The first process does it."""
+  if not parallel.is_first():
+    return
   path, text = pathlib.Path(path), json.dumps(value, indent=1, sort_keys=True) + '\n'
   if path.exists() and path.read_text() == text:
     return  # a run that has nothing to do touches nothing
@@ -124,6 +129,17 @@ def status(stages: Sequence[Stage], workdir) -> dict[str, str]:
   return out
 
 
+@contextlib.contextmanager
+def _folder(stage, directory):
+  """Where a stage writes. Several processes all make the report, but only that of the first stays;
+  what they make in any other stage is the same, or a checkpoint that they write together."""
+  if parallel.is_first() or not stage.always:
+    yield directory
+  else:
+    with tempfile.TemporaryDirectory() as scratch:
+      yield pathlib.Path(scratch)
+
+
 def refuse_other(stages: Sequence[Stage], workdir) -> None:
   """Raises `Refused` where a stage's folder holds another configuration's work; writes nothing."""
   workdir, states = pathlib.Path(workdir), status(stages, workdir)
@@ -150,6 +166,7 @@ def run_stages(stages: Sequence[Stage], workdir, log: Callable[[str], None] = pr
   workdir, prints = pathlib.Path(workdir), fingerprints(stages)
   refuse_other(stages, workdir)
   states = status(stages, workdir)
+  parallel.barrier('stages')  # nobody writes before all have read
   results, directories = {}, {s.name: workdir / s.name for s in stages}
   for number, stage in enumerate(stages, 1):
     interrupt.poll()
@@ -160,19 +177,18 @@ def run_stages(stages: Sequence[Stage], workdir, log: Callable[[str], None] = pr
       continue
     entry = {'fingerprint': prints[stage.name], 'config': _plain(stage.config)}
     write_json(directory / 'stage.json', entry)
+    parallel.barrier(f'{stage.name} begins')
     log(f'{head}: ' + ('goes on' if states[stage.name] == 'begun' else 'starts'))
-    context = Context(
-      directory,
-      {n: results[n] for n in stage.needs},
-      {n: directories[n] for n in stage.needs},
-    )
+    needed = [{n: of[n] for n in stage.needs} for of in (results, directories)]
     start = time.monotonic()
-    result = stage.run(context)
+    with _folder(stage, directory) as folder:
+      result = stage.run(Context(folder, *needed))
     seconds = time.monotonic() - start
     results[stage.name] = _plain(result)
     done = {'fingerprint': prints[stage.name], 'result': results[stage.name]}
     if not stage.always:
       done['seconds'] = round(seconds, 1)  # of the last session that worked on it
     write_json(directory / 'DONE', done)
+    parallel.barrier(f'{stage.name} is done')
     log(f'{head}: done in {duration(seconds)}')
   return results
