@@ -5,7 +5,6 @@ Every network is a Flax module called as `module(x, train=False) -> (logits, fea
 'pooled' entry, float32 [B, D], is what the last linear layer, 'head', reads.
 """
 
-import difflib
 from collections.abc import Callable
 from functools import partial
 
@@ -17,6 +16,7 @@ from jaxdl.models.resnet import cifar_resnet, imagenet_resnet
 from jaxdl.models.vgg import STAGES as VGG_STAGES
 from jaxdl.models.vgg import VGG
 from jaxdl.models.wide_resnet import WideResNet
+from jaxdl.options import check_name, check_number
 
 WRN_SIZES = ((10, 1), (10, 2), (16, 1), (16, 2), (16, 4), (16, 8), (22, 2), (28, 2), (28, 4))
 WRN_SIZES += ((28, 10), (34, 10), (40, 1), (40, 2), (40, 4), (70, 16))
@@ -30,6 +30,11 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
   **{f'wrn{d}_{k}': partial(WideResNet, depth=d, widening=k) for d, k in WRN_SIZES},
   **{f'vgg{d}_bn': partial(VGG, depth=d) for d in VGG_STAGES},
 }
+_LIMITS = {
+  'width': {'least': 1 / 16}, 'dropout': {'least': 0, 'below': 1},
+  'input_dropout': {'least': 0, 'below': 1}, 'scale': {'above': 0},
+}
+_WIDTHS = {'hidden', 'widths'}
 
 
 def create(name: str, num_classes: int, **kwargs) -> nn.Module:
@@ -41,17 +46,26 @@ def create(name: str, num_classes: int, **kwargs) -> nn.Module:
     **kwargs: fields of the network (dtype, norm_axis, shortcut, stem, width, dropout, ...).
 
   Raises:
-    ValueError: an unknown name; the message suggests a near one and lists all. Or an option that
-      this network does not have.
+    ValueError: an unknown name (the message suggests a near one and lists all), an option that this
+      network does not have, or one whose value is out of range.
   """
-  if name not in MODELS:
-    near = difflib.get_close_matches(name.lower(), MODELS, n=1)
-    hint = f'; did you mean {near[0]!r}?' if near else '.'
-    raise ValueError(f'unknown model {name!r}{hint} Known: {", ".join(MODELS)}')
+  check_name('model', name, MODELS)
+  for option, limits in _LIMITS.items():
+    if option in kwargs:
+      check_number(f'The option {option!r} of the model {name!r}', kwargs[option], **limits)
+  for option in _WIDTHS & kwargs.keys():
+    for width in kwargs[option] if isinstance(kwargs[option], list | tuple) else [kwargs[option]]:
+      check_number(f'Each of the option {option!r} of the model {name!r}', width, 1, whole=True)
+  factory = MODELS[name]
+  given = kwargs.keys() & getattr(factory, 'keywords', {}).keys()  # by the name already
   try:
-    return MODELS[name](num_classes, **kwargs)
+    if given:
+      raise TypeError(f'multiple values for {min(given)!r}')
+    return factory(num_classes, **kwargs)
   except TypeError as error:
-    if 'unexpected keyword argument' not in str(error):
+    if 'unexpected keyword argument' not in str(error) and 'multiple values' not in str(error):
       raise
     option = str(error).rpartition(' ')[2]
-    raise ValueError(f'The model {name!r} has no option {option}.') from error
+    raise ValueError(
+      f'The model {name!r} has no option {option}; remove it, or choose another model.'
+    ) from error
