@@ -112,9 +112,10 @@ def split_values(text: str) -> list[str]:
   for c in text:
     if quote:
       quote = '' if c == quote else quote
-    elif c in '\'"':
+    elif c in '\'"' and (depth or not parts[-1]):  # elsewhere it is an apostrophe
       quote = c
-    depth += not quote and (c in '([{') - (c in ')]}')
+    elif c in '([{)]}':
+      depth = max(0, depth + (1 if c in '([{' else -1))
     if c == ',' and not quote and depth == 0:
       parts.append('')
     else:
