@@ -10,6 +10,7 @@ import numpy as np
 import scipy.special
 
 from jaxdl import app
+from jaxdl.options import check_number, check_seeds
 from jaxdl.train import classifier
 from jaxdl.train.checkpoint import load_variables
 from jaxdl.train.evaluate import confusion, predict
@@ -25,6 +26,8 @@ PAPER = (91.25, 'He et al. 2016, ResNet-20 on CIFAR-10')
 
 
 def stages(c):
+  check_seeds(c.seeds)
+  check_number('bins', c.bins, 1, whole=True)
   config, names = c.train.to_dict(), [f'seed-{seed}' for seed in c.seeds]
   cells = [
     Stage(
@@ -32,6 +35,7 @@ def stages(c):
       functools.partial(train, config, seed),
       {'train': config, 'seed': seed},
       plan=functools.partial(classifier.plan, config),
+      check=functools.partial(classifier.check, config),
     )
     for name, seed in zip(names, c.seeds, strict=True)
   ]

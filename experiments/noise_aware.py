@@ -12,7 +12,8 @@ import numpy as np
 
 from jaxdl import app
 from jaxdl.landscape.figures import survey_figures
-from jaxdl.landscape.survey import loss_slices, survey
+from jaxdl.landscape.survey import check_survey, loss_slices, survey
+from jaxdl.options import check_names, check_number, check_seeds
 from jaxdl.train import classifier
 from jaxdl.train.checkpoint import load_variables
 from jaxdl.train.evaluate import predict
@@ -34,6 +35,8 @@ RESNET20 = (91.25, 'He et al. 2016, ResNet-20')
 
 
 def stages(c):
+  check_seeds(c.seeds)
+  check_names('arms', c.arms, c.arm)
   options, out = c.analysis.to_dict(), []
   cells = [(arm, seed) for seed in c.seeds for arm in c.arms]
   for arm, seed in cells:
@@ -45,12 +48,14 @@ def stages(c):
         functools.partial(train, config, seed),
         {'train': config, 'seed': seed},
         plan=functools.partial(classifier.plan, config, cost),
+        check=functools.partial(classifier.check, config),
       ),
       Stage(
         f'{name}-analysis',
         functools.partial(analyse, config, options, name, slices),
         {'analysis': options, 'slices': slices},
         needs=[name],
+        check=lambda workdir: check_survey(options),
       ),
     ]
   report = functools.partial(write_report, c, cells)
@@ -60,6 +65,8 @@ def stages(c):
 def arm_config(c, arm):
   """The training configuration of one arm: SGD's, with its perturbation and its epochs."""
   config, change = c.train.to_dict(), c.arm[arm].to_dict()
+  check_number('epochs', config['epochs'], above=0)
+  check_number(f'arm.{arm}.epochs_factor', change['epochs_factor'], above=0)
   config['epochs'] *= change['epochs_factor']
   config['optimizer']['perturbation'] = change['perturbation']
   return config

@@ -19,6 +19,15 @@ def check_name(what: str, name: str, allowed: Collection[str]) -> None:
     raise ValueError(f'Unknown {what} {name!r}.{hint} Choose one of: {", ".join(allowed)}.')
 
 
+def check_names(what: str, names, allowed: Collection[str]) -> None:
+  """Raises ValueError unless `names` is a list of different ones of `allowed`, at least one."""
+  if not isinstance(names, list | tuple) or not names:
+    raise ValueError(f'{what} must be a list of at least one name, got {names!r}.')
+  for name in names:
+    check_name(f'name in {what}', name, allowed)
+  _check_once(what, names)
+
+
 def check_mapping(what: str, options) -> None:
   """Raises ValueError unless `options` is a mapping."""
   if not hasattr(options, 'keys'):
@@ -72,9 +81,13 @@ def check_flags(what: str, options: Mapping, *keys: str) -> None:
 def check_seeds(seeds) -> None:
   """Raises ValueError unless `seeds` are different whole numbers that JAX takes, at least one."""
   check_numbers('seeds', seeds, 0, 2**32 - 1, whole=True)
-  twice = [s for s in seeds if list(seeds).count(s) > 1]
-  if twice:
-    raise ValueError(f'seeds holds {twice[0]} more than once; name every seed once.')
+  _check_once('seeds', seeds)
+
+
+def _check_once(what, values):
+  for i, value in enumerate(values):
+    if value in values[:i]:
+      raise ValueError(f'{what} has {value!r} more than once; give it once.')
 
 
 def nearest(name, allowed: Collection[str]) -> str | None:

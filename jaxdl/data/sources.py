@@ -75,6 +75,28 @@ def archive_path(name: str, data_dir: str | os.PathLike | None = None) -> Path:
   return resolve_data_dir(data_dir) / f'{name}.npz'
 
 
+def check_apart(
+  workdir: str | os.PathLike, name: str | None, folder: str | os.PathLike | None = None
+) -> None:
+  """Raises ValueError if the folder a set is read from and a run's folder lie within each other."""
+  data = Path(folder).expanduser() if folder else _archive_folder(name)
+  if data is None:
+    return
+  here, there = Path(workdir).resolve(), data.resolve()
+  if here == there or here in there.parents or there in here.parents:
+    raise ValueError(
+      f'The workdir {workdir} and the data folder {data} lie within each other, so that clearing '
+      'one would delete the other; choose another --workdir.'
+    )
+
+
+def _archive_folder(name: str | None) -> Path | None:
+  if not name or name in EMBEDDED:
+    return None
+  path = archive_path(name)
+  return path.parent if path.exists() else None
+
+
 def archives(data_dir: Path) -> list[Path]:
   """The archives in a folder, which need not exist."""
   found = data_dir.glob('*.npz') if data_dir.is_dir() else []

@@ -11,6 +11,7 @@ from jaxdl.landscape.dataset import evaluate_arrays
 from jaxdl.landscape.perturbation import gaussian_accuracy, worst_case
 from jaxdl.landscape.slices import filter_normalized_direction, loss_line, loss_surface
 from jaxdl.optim.leaves import kernels_mask
+from jaxdl.options import check_number, check_numbers
 from jaxdl.quantization import quantize_params
 from jaxdl.train.interrupt import polled
 
@@ -26,6 +27,19 @@ ROUNDING = {  # curve -> options of quantize_params
   'tensor_mse': {'clip': 'mse'},
   'channel_mse': {'per_channel': True, 'clip': 'mse'},
 }
+
+
+def check_survey(options: Mapping) -> None:
+  """Raises ValueError where `survey` and `loss_slices` cannot work with these options."""
+  for key in ('relative', 'absolute', 'l2', 'linf'):
+    check_numbers(f'analysis.{key}', options[key], 0)
+  check_numbers('analysis.bits', options['bits'], 2, 16, whole=True)
+  for key in ('test', 'train', 'calibration', 'draws', 'attack_steps', 'eigenvalues'):
+    check_number(f'analysis.{key}', options[key], 1, whole=True)
+  check_number('analysis.lanczos', options['lanczos'], options['eigenvalues'], whole=True)
+  for key in ('line', 'surface'):
+    check_number(f'analysis.{key}', options[key], 2, whole=True)
+  check_number('analysis.span', options['span'], above=0)
 
 
 def survey(model, params, model_state, test, train, calibration, options: Mapping, key) -> dict:

@@ -14,11 +14,13 @@ from jaxdl.augment import crop_flip
 from jaxdl.core import Model, TrainState, bind, count_params, init_state
 from jaxdl.data import Dataset, Split, first, hold_out, load, per_class, resident
 from jaxdl.data.pipeline import unit_range
+from jaxdl.data.sources import check_apart
 from jaxdl.objectives import supervised
 from jaxdl.optim import build, ema_params, learning_rate
 from jaxdl.optim.leaves import is_kernel
 from jaxdl.train.evaluate import classification, predict
 from jaxdl.train.loop import Every, fit
+from jaxdl.train.recipe import check_recipe, check_run, check_task
 from jaxdl.train.step import grad_step
 
 
@@ -46,8 +48,8 @@ class Task(NamedTuple):
 
 
 @functools.lru_cache(maxsize=4)
-def _load(name, folder):
-  return load(name, folder=folder)
+def _load(name, folder, size):
+  return load(name, folder=folder, size=size)
 
 
 def task(config: Mapping) -> Task:
@@ -55,34 +57,71 @@ def task(config: Mapping) -> Task:
   what was compiled for its model serves every cell of a study.
 
   Args:
-    config: `data` with `name` (or `folder`, a class-per-folder image tree) and optionally
-      `per_class` (training examples per class), `validation` (examples held out of the training
-      set), `test` (only the first so many test examples), `seed` of the split; `model` with `name`
-      and the network's own options (`dtype`: 'float32' or 'bfloat16' compute).
+    config: `data` with `name` (or `folder`, a class-per-folder image tree, and `size`, the side to
+      bring its images to) and optionally `per_class` (training examples per class), `validation`
+      (examples held out of the training set), `test` (only the first so many test examples), `seed`
+      of the split; `model` with `name` and the network's own options (`dtype`: 'float32' or
+      'bfloat16' compute).
 
   Raises:
     ValueError: naming the option that is wrong.
   """
+  check_task(config)
   return _task(json.dumps(config['data']), json.dumps(config['model']))
 
 
 @functools.lru_cache(maxsize=4)
 def _task(data, model) -> Task:
   d, m = json.loads(data), json.loads(model)
-  dataset = _load(d.get('name'), d.get('folder') or None)
+  dataset = _load(d.get('name'), d.get('folder') or None, d.get('size') or None)
   train, seed = dataset.train, d.get('seed', 0)
   train, validation = hold_out(train, d.get('validation') or 0, seed)
   if d.get('per_class'):
     train = per_class(train, d['per_class'], seed)
-  if len(train) == 0:
-    raise ValueError(f'The set {dataset.name!r} has no training images, only test images.')
   test = first(dataset.test, d['test']) if d.get('test') else dataset.test
+  _check_dataset(dataset, train, test)
   dtype = m.pop('dtype', 'float32')
-  if dtype not in ('float32', 'bfloat16'):
-    raise ValueError(f"model.dtype must be 'float32' or 'bfloat16', not {dtype!r}.")
   module = models.create(m.pop('name'), dataset.num_classes, dtype=jnp.dtype(dtype), **m)
   mean, std = dataset.mean_std()
   return Task(dataset, train, validation, test, module, bind(module, mean=mean, std=std))
+
+
+def _check_dataset(dataset, train, test):
+  for split, what in ((train, 'training'), (test, 'test')):
+    if not split:
+      raise ValueError(
+        f'The set {dataset.name!r} has no {what} images; a study needs both training and test '
+        'images: make the set again with some (of a folder, a tenth is held out for the test).'
+      )
+    if split.labels.min() < 0:
+      raise ValueError(f'The set {dataset.name!r} has {what} images without a label (-1); leave '
+                       'them out of the set.')
+  if dataset.num_classes < 2:
+    raise ValueError(f'The set {dataset.name!r} has the single class {dataset.label_names[0]!r}; '
+                     'a classifier needs at least two.')
+
+
+def check(config: Mapping, workdir=None) -> None:
+  """Refuses a configuration that `train` cannot run, where possible before the data is read.
+
+  Args:
+    config: as for `train`.
+    workdir: of the study; must be apart from the folder of the data.
+
+  Raises:
+    ValueError: naming the option that is wrong, or what is wrong with the data.
+  """
+  check_recipe(config)
+  data = config['data']
+  if workdir is not None:
+    check_apart(workdir, data.get('name'), data.get('folder'))
+  _check_run(config, task(config))
+
+
+def _check_run(config, t):
+  check_run(config)
+  steps = t.steps(config['epochs'], config['batch_size'])
+  check_run(config, t.train.images.shape, steps)
 
 
 def plan(config: Mapping, gradients: float = 1.0) -> dict:
@@ -119,6 +158,7 @@ def train(config: Mapping, seed: int, directory, t: Task | None = None, objectiv
     whole splits, the training split without augmentation.
   """
   t = t or task(config)
+  _check_run(config, t)
   steps, optimizer = t.steps(config['epochs'], config['batch_size']), dict(config['optimizer'])
   tx = build(optimizer, steps)
   images = jnp.zeros((1, *t.dataset.image_shape))

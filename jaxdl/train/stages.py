@@ -46,6 +46,8 @@ class Stage(NamedTuple):
     always: run again even when done (a report).
     plan: optional `() -> {'parameters': int, 'MACs': int, 'work': float}` for `--dry_run`; `work`
       is the stage's number of multiply-accumulates.
+    check: optional `(workdir) -> None`; raises ValueError where the stage cannot work. Asked before
+      any stage runs, unless this one is done.
   """
 
   name: str
@@ -54,6 +56,7 @@ class Stage(NamedTuple):
   needs: Sequence[str] = ()
   always: bool = False
   plan: Callable[[], Mapping] | None = None
+  check: Callable[[pathlib.Path], None] | None = None
 
 
 class Refused(ValueError):
@@ -73,8 +76,18 @@ def write_json(path, value) -> None:
   os.replace(part, path)
 
 
-def _read(path):
-  return json.loads(path.read_text()) if path.exists() else None
+def _read(path, key):
+  """The JSON object in a file, which must have this key; None where there is no file."""
+  if not path.exists():
+    return None
+  try:
+    value = json.loads(path.read_text())
+    value[key]
+  except (ValueError, KeyError, TypeError) as error:
+    raise ValueError(
+      f'{path} is damaged: use another --workdir, or delete {path.parent} to run that stage anew.'
+    ) from error
+  return value
 
 
 def _plain(config):
@@ -118,7 +131,7 @@ def status(stages: Sequence[Stage], workdir) -> dict[str, str]:
   """name -> 'done', 'begun', 'other' (another configuration lies there) or 'to do'."""
   workdir, prints, out = pathlib.Path(workdir), fingerprints(stages), {}
   for stage in stages:
-    begun = _read(workdir / stage.name / 'stage.json')
+    begun = _read(workdir / stage.name / 'stage.json', 'fingerprint')
     done = (workdir / stage.name / 'DONE').exists()
     if begun is None:
       out[stage.name] = 'to do'
@@ -145,12 +158,20 @@ def refuse_other(stages: Sequence[Stage], workdir) -> None:
   workdir, states = pathlib.Path(workdir), status(stages, workdir)
   for stage in stages:
     if states[stage.name] == 'other':
-      begun = _read(workdir / stage.name / 'stage.json')
+      begun = _read(workdir / stage.name / 'stage.json', 'fingerprint')
       what = _difference(begun['config'], _plain(stage.config)) or 'a stage it needs has changed'
       raise Refused(
         f'{workdir / stage.name} holds the work of another configuration: {what}. Use another '
         '--workdir, or delete that folder to run it anew.'
       )
+
+
+def check_stages(stages: Sequence[Stage], workdir) -> None:
+  """Raises ValueError where a stage that is not done says that it cannot work."""
+  states = status(stages, workdir)
+  for stage in stages:
+    if stage.check and states[stage.name] != 'done':
+      stage.check(pathlib.Path(workdir))
 
 
 def run_stages(stages: Sequence[Stage], workdir, log: Callable[[str], None] = print) -> dict:
@@ -161,10 +182,12 @@ def run_stages(stages: Sequence[Stage], workdir, log: Callable[[str], None] = pr
 
   Raises:
     Refused: before anything runs, when a stage's folder holds another configuration's work.
+    ValueError: before anything runs, when a stage cannot work.
     Interrupted: after a signal; the same command goes on.
   """
   workdir, prints = pathlib.Path(workdir), fingerprints(stages)
   refuse_other(stages, workdir)
+  check_stages(stages, workdir)
   states = status(stages, workdir)
   parallel.barrier('stages')  # nobody writes before all have read
   results, directories = {}, {s.name: workdir / s.name for s in stages}
@@ -172,7 +195,7 @@ def run_stages(stages: Sequence[Stage], workdir, log: Callable[[str], None] = pr
     interrupt.poll()
     directory, head = directories[stage.name], f'[{number}/{len(stages)}] {stage.name}'
     if states[stage.name] == 'done' and not stage.always:
-      results[stage.name] = _read(directory / 'DONE')['result']
+      results[stage.name] = _read(directory / 'DONE', 'result')['result']
       log(f'{head}: done before')
       continue
     entry = {'fingerprint': prints[stage.name], 'config': _plain(stage.config)}

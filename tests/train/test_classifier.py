@@ -81,7 +81,7 @@ def test_the_plan_counts_the_work():
 
 
 @pytest.mark.parametrize('change, message', [
-  ({'model__dtype': 'float16'}, "must be 'float32' or 'bfloat16', not 'float16'"),
+  ({'model__dtype': 'float16'}, "Unknown dtype of the model 'float16'"),
   ({'model__name': 'resnet21'}, 'resnet2'),
   ({'data__name': 'no_such_set'}, 'no_such_set'),
   ({'data__per_class': 10_000}, 'fewer than the 10000'),

@@ -1,0 +1,82 @@
+"""The options of a classifier's training run: refused, where they cannot work, before it starts."""
+
+from collections.abc import Mapping
+
+from jaxdl import models
+from jaxdl.augment import crop_flip
+from jaxdl.optim import build
+from jaxdl.options import check_flags, check_keys, check_mapping, check_name, check_number
+
+KEYS = (
+  'data', 'model', 'augment', 'epochs', 'batch_size', 'optimizer', 'log', 'evaluate', 'checkpoint',
+)  # fmt: skip
+COUNTS = ('size', 'per_class', 'validation', 'test', 'seed')
+MAX_STEPS = 2**31 - 1  # the step is an int32
+
+
+def check_recipe(config: Mapping) -> None:
+  """Checks everything that can be checked without the data; see `classifier.train` for the options.
+
+  Raises:
+    ValueError: naming the option.
+  """
+  check_keys('train', config, KEYS)
+  check_task(config)
+  check_run(config)
+
+
+def check_task(config: Mapping) -> None:
+  """Checks `data` and `model`, without the data.
+
+  Raises:
+    ValueError: naming the option.
+  """
+  data, model = config.get('data'), config.get('model')
+  check_keys('data', data, ('name', 'folder', *COUNTS))
+  for key in COUNTS:
+    check_number(f'data.{key}', data.get(key) or 0, 0, whole=True)
+  check_mapping('model', model)
+  options = {key: value for key, value in model.items() if key not in ('name', 'dtype')}
+  check_name('dtype of the model', model.get('dtype', 'float32'), ('float32', 'bfloat16'))
+  models.create(model.get('name'), 2, **options)
+
+
+def check_run(config: Mapping, shape: tuple[int, ...] | None = None, steps: int | None = None):
+  """Checks how it is trained.
+
+  Args:
+    config: of the run.
+    shape: [N, H, W, C] of the training images, once it is known.
+    steps: of the run, once they are known.
+
+  Raises:
+    ValueError: naming the option.
+  """
+  epochs, batch = config.get('epochs'), config.get('batch_size')
+  check_number('epochs', epochs, above=0)
+  check_number('batch_size', batch, 1, whole=True)
+  for key in ('log', 'evaluate', 'checkpoint'):
+    check_number(key, config.get(key, 0), 0, whole=True)
+  if shape is not None and batch > shape[0]:
+    raise ValueError(f'batch_size is {batch}, more than the {shape[0]} training images; take '
+                     f'1..{shape[0]}.')
+  if steps is not None:
+    check_number('The number of steps', steps, 1, MAX_STEPS)
+  optimizer = config.get('optimizer')
+  build(optimizer, steps or MAX_STEPS)
+  parts = (optimizer.get('perturbation') or {}).get('microbatches', 1)
+  if batch % parts:
+    raise ValueError(f'batch_size is {batch}, which {parts} microbatches do not divide.')
+  if config.get('augment'):
+    _check_augment(config['augment'], shape)
+
+
+def _check_augment(augment, shape):
+  check_keys('augment', augment, ('pad', 'mode', 'flip'))
+  check_number('augment.pad', augment.get('pad', 4), 0, whole=True)
+  check_flags('augment', augment, 'flip')
+  crop_flip(**augment)
+  pad = augment.get('pad', 4) if augment.get('mode') == 'reflect' else 0
+  if shape is not None and pad >= min(shape[1:3]):
+    raise ValueError(f'augment.pad is {pad}, but images of {shape[1]} x {shape[2]} pixels can only '
+                     f'be reflected by up to {min(shape[1:3]) - 1}.')
