@@ -24,31 +24,34 @@ from jaxdl.viz.report import Report, aggregate, result_row, spread
 
 HERE = pathlib.Path(__file__).parent
 SGD = {'name': 'sgd', 'lr': 0.01, 'momentum': 0.9, 'weight_decay': 5e-4}
-CROP = {'augment': {'pad': 4}}
 
 # name -> (family, options of its own); 'stock' ones run without huge pages and the lowering rule
 CONTENDERS = {
-  'jaxdl': ('jax', {}),
+  'jaxdl': ('jax', {'devices': 0}),  # as a study runs: the batch is split over the CPU's cores
+  'jaxdl, 1 device': ('jax', {}),
   'stock JAX': ('jax', {'rule': False}),
-  'jaxdl bfloat16': ('jax', {'dtype': 'bfloat16'}),
+  'jaxdl bfloat16': ('jax', {'devices': 0, 'dtype': 'bfloat16'}),
   'torch channels_last': ('torch', {'layout': 'NHWC'}),
   'torch NCHW': ('torch', {'layout': 'NCHW'}),
   'torch compiled': ('torch', {'layout': 'NHWC', 'compiled': True}),
   'torch frozen': ('torch', {'layout': 'NHWC', 'frozen': True}),
   'torch bfloat16': ('torch', {'layout': 'NHWC', 'dtype': 'bfloat16'}),
-  'loop': ('jax', {}),
-  'scan': ('jax', {'scan': True}),
+  'loop': ('jax', {'devices': 0}),
+  'scan': ('jax', {'devices': 0, 'scan': True}),
   'stock scan': ('jax', {'scan': True, 'rule': False}),
-  'SGD': ('jax', {'optimizer': SGD}),
-  'SAM': ('jax', {'optimizer': {**SGD, 'perturbation': {'name': 'sam', 'rho': 0.05}}}),
-  'ASAM': (
-    'jax', {'optimizer': {**SGD, 'perturbation': {'name': 'sam', 'rho': 0.5, 'adaptive': True}}}
-  ),
-  'no augmentation': ('jax', {}),
-  'crop and flip': ('jax', CROP),
-  'fixed batch': ('jax', {}),
-  'resident': ('jax', {'source': 'resident', **CROP}),
-  'tf.data': ('jax', {'source': 'tf.data'}),
+  'SGD': ('jax', {'devices': 0, 'optimizer': SGD}),
+  'SAM': ('jax', {
+    'devices': 0, 'optimizer': {**SGD, 'perturbation': {'name': 'sam', 'rho': 0.05}},
+  }),
+  'ASAM': ('jax', {
+    'devices': 0,
+    'optimizer': {**SGD, 'perturbation': {'name': 'sam', 'rho': 0.5, 'adaptive': True}},
+  }),
+  'no augmentation': ('jax', {'devices': 0}),
+  'crop and flip': ('jax', {'devices': 0, 'augment': {'pad': 4}}),
+  'fixed batch': ('jax', {'devices': 0}),
+  'resident': ('jax', {'devices': 0, 'source': 'resident', 'augment': {'pad': 4}}),
+  'tf.data': ('jax', {'devices': 0, 'source': 'tf.data'}),
   'torch, fixed batch': ('torch', {}),
   'DataLoader': ('torch', {'source': 'loader'}),
   'DataLoader, 2 workers': ('torch', {'source': 'loader', 'workers': 2}),

@@ -79,17 +79,17 @@ def _comparison(work, options, contenders, reference, rounds, units, targets=(),
 
 def _cpu():
   train = (('jaxdl', LAYOUTS[0], '>=', 0.7), ('jaxdl', LAYOUTS[1], '>=', 1.0))
-  arms = ('jaxdl', 'stock JAX', *LAYOUTS)
+  arms = ('jaxdl', 'jaxdl, 1 device', 'stock JAX', *LAYOUTS)
   small = {**RESNET20, 'examples': 10_000}
   return ConfigDict({
     'train_resnet20': _comparison(
       'train', RESNET20, (*arms, 'jaxdl bfloat16', 'torch bfloat16'), LAYOUTS[0], 12, 3, train),
     'train_resnet18': _comparison('train', RESNET18, arms, LAYOUTS[0], 5, 1, train),
     'inference_resnet20': _comparison(
-      'predict', RESNET20, (*arms[:3], 'torch frozen', 'jaxdl bfloat16', 'torch bfloat16'),
+      'predict', RESNET20, (*arms[:4], 'torch frozen', 'jaxdl bfloat16', 'torch bfloat16'),
       LAYOUTS[0], 12, 10, (('jaxdl', LAYOUTS[0], '>=', 0.8),)),
     'inference_resnet18': _comparison(
-      'predict', RESNET18, (*arms[:3], 'torch frozen'), LAYOUTS[0], 6, 3,
+      'predict', RESNET18, (*arms[:4], 'torch frozen'), LAYOUTS[0], 6, 3,
       (('jaxdl', LAYOUTS[0], '>=', 0.8),)),
     'scan': _comparison(
       'train', {**RESNET20, 'calls': 4}, ('loop', 'scan', 'stock scan'), 'loop', 8, 1,
@@ -97,7 +97,7 @@ def _cpu():
     'sam': _comparison(
       'train', RESNET20, ('SGD', 'SAM', 'ASAM'), 'SGD', 10, 2, (('SAM', 'SGD', '<=', 2.1),)),
     'pgd10': _comparison(
-      'pgd', RESNET20, arms[:3], LAYOUTS[0], 6, 1, (('jaxdl', LAYOUTS[0], '>=', 1.0),)),
+      'pgd', RESNET20, arms[:4], LAYOUTS[0], 6, 1, (('jaxdl', LAYOUTS[0], '>=', 1.0),)),
     'augmentation': _comparison(
       'train', RESNET20, ('no augmentation', 'crop and flip'), 'no augmentation', 10, 3),
     'input_alone': _comparison(

@@ -59,6 +59,8 @@ class WorkerFailed(Exception):
 class Worker:
   """A running worker process; a context manager that ends it."""
 
+  COMMAND = (sys.executable, '-m', 'jaxdl.benchmark.worker')
+
   def __init__(self, contender: Contender, limit: float = LIMIT):
     environment = dict(os.environ)
     for key, value in contender.environment.items():
@@ -68,9 +70,8 @@ class Worker:
     self.name, self.limit, self._late = contender.name, limit, False
     self._said = tempfile.TemporaryFile('w+', errors='replace')  # noqa: SIM115
     self._process = subprocess.Popen(
-      [sys.executable, '-m', 'jaxdl.benchmark.worker'],
-      stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, text=True,
-      env=environment,
+      self.COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said,
+      text=True, env=environment,
       start_new_session=True,  # Ctrl-C is for this process alone, which then ends its workers
     )
 

@@ -3,8 +3,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec
 
-from jaxdl import cpu, models
+from jaxdl import cpu, models, parallel
 from jaxdl.augment import crop_flip
 from jaxdl.benchmark.work import Work
 from jaxdl.core import bind, init_state
@@ -27,8 +28,8 @@ def random_split(examples: int, image, classes: int) -> Split:
 
 
 def train(
-  model, batch_size, image=(32, 32, 3), classes=10, dtype='float32', rule=True, optimizer=SGD,
-  augment=None, source='fixed', examples=10_000, calls=1, scan=False,
+  model, batch_size, image=(32, 32, 3), classes=10, dtype='float32', rule=True, devices=1,
+  optimizer=SGD, augment=None, source='fixed', examples=10_000, calls=1, scan=False,
 ) -> Work:
   """Updates of a network.
 
@@ -39,6 +40,7 @@ def train(
     classes: K.
     dtype: that of the computation.
     rule: False leaves convolutions as JAX lowers them.
+    devices: 1 for the plain program; else as `parallel.configure` has it (0: all).
     optimizer: see `jaxdl.optim.build`.
     augment: arguments of `crop_flip`, or None.
     source: 'fixed' (the same batch again), 'resident' (a set on the device) or 'tf.data'.
@@ -46,8 +48,9 @@ def train(
     calls: updates in one unit of work.
     scan: those updates in one program, with `lax.scan`, instead of one program each.
   """
-  _use(rule)
+  layout = _use(rule, devices, batch_size)
   network, state, tx = _network(model, batch_size, image, classes, dtype, optimizer)
+  state = layout.replicate(state)
   transform = crop_flip(**augment) if augment else None
   step = grad_step(supervised(network.apply), tx, transform=transform)
   split = random_split(batch_size if source == 'fixed' else examples, image, classes)
@@ -55,27 +58,24 @@ def train(
   if source == 'tf.data':
     from jaxdl.benchmark.tensorflow_contenders import pipeline
 
-    update = jax.jit(step, donate_argnums=0)
     batches = pipeline(split, batch_size)
-    following = lambda: next(batches)
+    following = lambda: layout.split(next(batches))
   elif source == 'resident':
-    data = resident(split, batch_size, seed=0)
-    update = jax.jit(lambda s, arrays: step(s, data.batch_at(arrays, s.step)), donate_argnums=0)
-    following = lambda: data.arrays
+    data, plain = resident(split, batch_size, seed=0), step
+    arrays = layout.replicate(data.arrays)
+    step = lambda s, arrays: plain(s, data.batch_at(arrays, s.step, *parallel.part()))
+    following = lambda: arrays
   elif source == 'fixed':
-    update = jax.jit(step, donate_argnums=0)
-    batch = jax.device_put(_batch(split))
+    batch = jax.device_put(layout.split(_batch(split)))
     following = lambda: batch
   else:
     raise ValueError(f"source must be 'fixed', 'resident' or 'tf.data', not {source!r}.")
 
-  if scan:
-    one = update
+  def many(state, source):
+    state, metrics = jax.lax.scan(lambda s, _: step(s, source), state, length=calls)
+    return state, jax.tree.map(lambda m: m[-1], metrics)
 
-    @jax.jit
-    def update(state, source):
-      state, metrics = jax.lax.scan(lambda s, _: one(s, source), state, length=calls)
-      return state, jax.tree.map(lambda m: m[-1], metrics)
+  update = parallel.compile_step(many if scan else step, layout, resident=source == 'resident')
 
   def run(n):
     nonlocal state
@@ -94,20 +94,21 @@ def train(
 
 
 def predict(
-  model, batch_size, image=(32, 32, 3), classes=10, dtype='float32', rule=True
+  model, batch_size, image=(32, 32, 3), classes=10, dtype='float32', rule=True, devices=1
 ) -> Work:
   """The logits of a batch of uint8 images, batch norm in eval mode."""
-  _use(rule)
+  layout = _use(rule, devices, batch_size)
   network, state, _ = _network(model, batch_size, image, classes, dtype)
-  images = jax.device_put(random_split(batch_size, image, classes).images)
+  variables = layout.replicate((state.params, state.model_state))
+  images = jax.device_put(layout.scatter(random_split(batch_size, image, classes).images))
 
   @jax.jit
-  def forward(params, model_state, images):
-    return network.apply(params, model_state, unit_range(images), train=False)[0][0]
+  def forward(variables, images):
+    return network.apply(*variables, unit_range(images), train=False)[0][0]
 
   def run(n):
     for _ in range(n):
-      logits = forward(state.params, state.model_state, images)
+      logits = forward(variables, images)
     jax.block_until_ready(logits)
 
   run(2)
@@ -115,32 +116,40 @@ def predict(
 
 
 def pgd(
-  model, batch_size, image=(32, 32, 3), classes=10, dtype='float32', rule=True, steps=10,
-  eps=8 / 255, alpha=2 / 255,
+  model, batch_size, image=(32, 32, 3), classes=10, dtype='float32', rule=True, devices=1,
+  steps=10, eps=8 / 255, alpha=2 / 255,
 ) -> Work:
   """Projected gradient ascent in an L-infinity ball (Madry et al. 2018, arXiv:1706.06083)."""
-  _use(rule)
+  layout = _use(rule, devices, batch_size)
   network, state, _ = _network(model, batch_size, image, classes, dtype)
-  batch = jax.device_put(_batch(random_split(batch_size, image, classes)))
+  variables = layout.replicate((state.params, state.model_state))
+  batch = jax.device_put(layout.scatter(_batch(random_split(batch_size, image, classes))))
 
-  @jax.jit
-  def attack(params, model_state, batch, key):
+  def attack(variables, batch, key):
     x0 = batch['image']
 
     def loss(x):
-      (logits, _), _ = network.apply(params, model_state, x, train=False)
+      (logits, _), _ = network.apply(*variables, x, train=False)
       return cross_entropy(logits, batch['label']).sum()
 
     def ascend(_, x):
       x = x + alpha * jnp.sign(jax.grad(loss)(x))
       return jnp.clip(jnp.clip(x, x0 - eps, x0 + eps), 0, 1)
 
+    key = parallel.device_key(key)
     start = x0 + jax.random.uniform(key, x0.shape, minval=-eps, maxval=eps)
     return jax.lax.fori_loop(0, steps, ascend, jnp.clip(start, 0, 1))
 
+  if layout.count > 1:
+    whole, rows = PartitionSpec(), PartitionSpec(parallel.AXIS)
+    attack = jax.shard_map(
+      attack, mesh=layout.mesh, in_specs=(whole, rows, whole), out_specs=rows, check_vma=False
+    )
+  attack = jax.jit(attack)
+
   def run(n):
     for i in range(n):
-      x = attack(state.params, state.model_state, batch, jax.random.key(i))
+      x = attack(variables, batch, layout.replicate(jax.random.key(i)))
     jax.block_until_ready(x)
 
   run(1)
@@ -149,7 +158,7 @@ def pgd(
 
 def resident_input(batch_size, image=(32, 32, 3), classes=10, examples=10_000, pad=4) -> Work:
   """Augmented batches of a set that lives on the device, without any training."""
-  _use(True)
+  _use(True, 1, batch_size)
   data = resident(random_split(examples, image, classes), batch_size, seed=0)
   augment = crop_flip(pad)
 
@@ -170,8 +179,12 @@ def resident_input(batch_size, image=(32, 32, 3), classes=10, examples=10_000, p
   return Work(run, batch_size, _facts())
 
 
-def _use(rule):
-  cpu.install() if rule else cpu.uninstall()
+def _use(rule, devices, batch_size):
+  (cpu.install if rule else cpu.uninstall)()
+  if devices == 1:
+    return parallel.Layout()
+  parallel.configure(devices=devices)
+  return parallel.layout(batch_size)
 
 
 def _network(model, batch_size, image, classes, dtype, optimizer=SGD):

@@ -1,0 +1,284 @@
+"""The harness that speed is measured with; no test here depends on how long anything takes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from jaxdl import models
+from jaxdl.benchmark import Contender, compare, ratio, start, summary, worker
+from jaxdl.benchmark.compare import Worker, WorkerFailed
+from jaxdl.benchmark.figures import ratio_bars
+from jaxdl.core import count_params
+
+FAMILY = '''
+import os, signal, sys
+from jaxdl.benchmark.work import Work
+
+def log(path, name):
+  def run(n):
+    with open(path, 'a') as f:
+      f.write(f'{name}{n} ')
+    print('a library prints this')
+  return Work(run, 7, {'pid': os.getpid(), 'says': os.environ.get('SAYS')})
+
+def dies(path, how, after=1):
+  left = [after]
+  def run(n):
+    left[0] -= 1
+    if left[0] < 0:
+      print('the last words', file=sys.stderr)
+      {'signal': lambda: os.kill(os.getpid(), signal.SIGKILL), 'exit': lambda: os._exit(3),
+       'error': lambda: 1 / 0, 'value': lambda: int('x'), 'hang': signal.pause}[how]()
+  return Work(run, 1, {})
+
+CONTENDERS = {'log': log, 'dies': dies}
+'''
+SERVER = '''
+from jaxdl.benchmark import worker
+worker.FAMILIES['test'] = 'family_of_this_test'
+worker.main()
+'''
+
+
+@pytest.fixture
+def family(tmp_path, monkeypatch):
+  """Contenders of this test, in a module that only its workers can import."""
+  (tmp_path / 'family_of_this_test.py').write_text(FAMILY)
+  (tmp_path / 'server.py').write_text(SERVER)
+  monkeypatch.setenv('PYTHONPATH', f'{tmp_path}:{os.environ.get("PYTHONPATH", "")}')
+  monkeypatch.setattr(Worker, 'COMMAND', (sys.executable, str(tmp_path / 'server.py')))
+  return tmp_path
+
+
+def log_of(path, name, **environment):
+  return Contender(name, 'test/log', {'path': str(path), 'name': name}, environment)
+
+
+def test_contenders_take_turns_in_an_order_that_is_reversed_every_other_round(family):
+  path = family / 'turns'
+  measured = compare([log_of(path, 'a'), log_of(path, 'b'), log_of(path, 'c')], 3, 2)
+  assert path.read_text() == 'a2 b2 c2 c2 b2 a2 a2 b2 c2 '
+  assert list(measured) == ['a', 'b', 'c']
+  for m in measured.values():
+    assert len(m['seconds']) == len(m['cpu']) == 3 and min(m['seconds']) > 0
+    assert m['images'] == 7 and m['memory'] > 1 << 20 and m['idle'] >= 0
+  pids = {m['facts']['pid'] for m in measured.values()}
+  assert len(pids) == 3 and os.getpid() not in pids
+  assert json.loads(json.dumps(measured)) == measured
+
+
+def test_a_process_has_its_own_environment(family, monkeypatch):
+  monkeypatch.setenv('SAYS', 'outside')
+  path = family / 'turns'
+  measured = compare(
+    [log_of(path, 'a'), log_of(path, 'b', SAYS='b'), log_of(path, 'c', SAYS=None)], 1, 1
+  )
+  assert [m['facts']['says'] for m in measured.values()] == ['outside', 'b', None]
+  assert os.environ['SAYS'] == 'outside'
+
+
+@pytest.mark.parametrize('how, sentence', [
+  ('signal', "bad: its worker died of SIGKILL; it last said 'the last words'."),
+  ('exit', "bad: its worker ended with exit code 3; it last said 'the last words'."),
+  ('error', 'bad: ZeroDivisionError: division by zero'),
+  ('value', "bad: invalid literal for int() with base 10: 'x'"),
+  ('hang', "bad: its worker took longer than 3 s; it last said 'the last words'."),
+])  # fmt: skip
+def test_a_worker_that_fails_is_one_sentence_and_the_others_go_on(family, how, sentence):
+  path = family / 'turns'
+  bad = Contender('bad', 'test/dies', {'path': '', 'how': how})
+  measured = compare([bad, log_of(path, 'a')], 3, 1, limit=3.0)
+  assert measured['bad'] == {'error': sentence}
+  assert path.read_text() == 'a1 a1 a1 ' and len(measured['a']['seconds']) == 3
+
+
+@pytest.mark.parametrize('work, options, sentence', [
+  ('nonsense/train', {}, "Unknown work 'nonsense/train': its family is one of "),
+  ('test/nonsense', {}, "Unknown work 'test/nonsense': test has log, dies."),
+  ('test/log', {'colour': 1}, "TypeError: log() got an unexpected keyword argument 'colour'"),
+])
+def test_work_that_cannot_be_built_is_one_sentence(family, work, options, sentence):
+  (measured,) = compare([Contender('it', work, options)], 1, 1).values()
+  assert list(measured) == ['error'] and measured['error'].startswith(f'it: {sentence}')
+
+
+def test_a_missing_library_is_one_sentence(family, monkeypatch):
+  (family / 'torch.py').write_text("raise ModuleNotFoundError('x', name='torch')")
+  (measured,) = compare([Contender('it', 'torch/train')], 1, 1).values()
+  assert measured == {'error': 'it: torch is not installed.'}
+
+
+def test_a_stop_between_turns_ends_the_workers(family):
+  def poll():
+    if (family / 'turns').exists():
+      raise KeyboardInterrupt
+
+  before = children()
+  with pytest.raises(KeyboardInterrupt):
+    compare([log_of(family / 'turns', 'a'), log_of(family / 'turns', 'b')], 3, 1, poll=poll)
+  assert children() == before
+
+
+def children():
+  path = f'/proc/{os.getpid()}/task/{os.getpid()}/children'
+  if not os.path.exists(path):
+    pytest.skip('needs /proc')
+  with open(path) as f:
+    return f.read()
+
+
+def test_a_worker_does_not_outlive_who_started_it(family):
+  program = (
+    'import os, sys; from jaxdl.benchmark.compare import Contender, Worker\n'
+    f'Worker.COMMAND = ({sys.executable!r}, {str(family / "server.py")!r})\n'
+    f'c = Contender("a", "test/log", {{"path": {str(family / "turns")!r}, "name": "a"}})\n'
+    'w = Worker(c); r = w.ask({"work": c.work, "options": dict(c.options)})\n'
+    'print(r["facts"]["pid"], flush=True); os.kill(os.getpid(), 9)'
+  )
+  done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True)
+  assert done.returncode == -signal.SIGKILL
+  pid = int(done.stdout)
+  for _ in range(500):
+    try:
+      os.kill(pid, 0)
+    except ProcessLookupError:
+      break
+    time.sleep(0.02)
+  else:
+    raise AssertionError(f'worker {pid} is still there')
+
+
+def test_compare_refuses_what_it_cannot_measure():
+  with pytest.raises(ValueError, match='same name'):
+    compare([Contender('a', 'jax/train')] * 2, 1, 1)
+  with pytest.raises(ValueError, match='at least 1'):
+    compare([Contender('a', 'jax/train')], 0, 1)
+
+
+def test_peak_memory_is_that_of_this_process_alone():
+  program = 'from jaxdl.benchmark.worker import peak_memory; print(peak_memory())'
+  ballast = np.ones(400 << 17)  # 400 MB that the child must not be charged with
+  done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, check=True)
+  assert (1 << 20) < int(done.stdout) < ballast.nbytes < worker.peak_memory()
+
+
+def test_ratio_is_that_of_the_medians_and_its_spread_that_of_the_rounds():
+  r = ratio([2.0, 4.0, 30.0], [1.0, 4.0, 10.0])
+  assert r.value == 1.0 and r.n == 3
+  np.testing.assert_allclose(r.spread, np.std([2.0, 1.0, 3.0], ddof=1))
+  assert ratio([3.0], [2.0]) == (1.5, None, 1)
+  for bad in ([], [1.0, 2.0]):
+    with pytest.raises(ValueError, match='same rounds'):
+      ratio(bad, [1.0])
+
+
+def test_a_machine_that_slows_down_moves_neither_ratio_nor_spread():
+  load = np.array([1.0, 5.0, 2.0, 9.0, 3.0])
+  r = ratio(3 * load, load)
+  np.testing.assert_allclose([r.value, r.spread], [3.0, 0.0], atol=1e-12)
+
+
+def test_summary():
+  s = summary({'images': 100, 'seconds': [1.0, 2.0, 4.0], 'memory': 3_000_000})
+  assert s['best'] == 100 and s['median'] == 50 and s['memory'] == 3
+  np.testing.assert_allclose(s['std'], np.std([100, 50, 25], ddof=1))
+  assert summary({'images': 1, 'seconds': [1.0], 'memory': 0})['std'] is None
+
+
+def test_bars_are_drawn_to_length():
+  one = {'a': ratio([2.0], [1.0]), 'b': ratio([1.0], [1.0])}
+  groups = {'one': one, 'two': {'a': ratio([3.0, 3.0], [1.0, 1.0])}}
+  (ax,) = ratio_bars(groups, 'speed').axes
+  assert [bar.get_width() for bar in ax.patches] == [2.0, 1.0, 3.0]
+  assert [label.get_text() for label in ax.get_yticklabels()] == ['a', 'b', 'a']
+  assert len({bar.get_y() for bar in ax.patches}) == 3
+
+
+def test_a_command_is_timed_to_its_end():
+  t = start.command([sys.executable, '-c', 'print("well done"); exit(1)'], 'done')
+  assert t['seconds'] > 0 and t['cpu'] > 0
+  with pytest.raises(ValueError, match='exit code 3.*last said: oh no'):
+    start.command([sys.executable, '-c', 'print("oh no"); exit(3)'], 'done')
+
+
+def test_a_study_is_timed_to_its_first_line_of_metrics_and_killed(tmp_path):
+  program = (
+    'import os, pathlib, sys, time\n'
+    'd = pathlib.Path(sys.argv[1].partition("=")[2]) / "cell"\n'
+    'd.mkdir(parents=True); (d / "metrics.jsonl").touch()\n'
+    'if os.environ.get("BAD"): sys.exit("no data")\n'
+    '(d / "metrics.jsonl").write_text("{}"); time.sleep(600)'
+  )
+  (tmp_path / 'work').mkdir()
+  t = start.first_step([sys.executable, '-c', program], tmp_path / 'work')
+  assert 0 < t['seconds'] < 600 and t['cpu'] > 0
+  with pytest.raises(ValueError, match='exit code 1.*last said: no data'):
+    start.first_step([sys.executable, '-c', program], tmp_path / 'work', {'BAD': '1'})
+
+
+def test_jax_contenders_do_their_work():
+  from jaxdl.benchmark.jax_contenders import CONTENDERS
+
+  tiny = {'model': {'name': 'mlp'}, 'batch_size': 4, 'image': (8, 8, 3)}
+  works = {name: CONTENDERS[name](**tiny) for name in ('train', 'predict', 'pgd')}
+  works['input'] = CONTENDERS['input'](4, (8, 8, 3), examples=16)
+  works['resident'] = CONTENDERS['train'](**tiny, source='resident', examples=16,
+                                          augment={'pad': 1})
+  for work in works.values():
+    work.run(2)
+    assert work.images == 4 and json.dumps(work.facts)
+  assert np.isfinite(works['train'].facts['loss'])
+  with pytest.raises(ValueError, match="'fixed', 'resident' or 'tf.data'"):
+    CONTENDERS['train'](**tiny, source='disk')
+
+
+def test_scan_and_loop_do_the_same_updates():
+  from jaxdl.benchmark.jax_contenders import train
+
+  tiny = {'model': {'name': 'mlp'}, 'batch_size': 4, 'image': (8, 8, 3)}
+  one, loop, scan = train(**tiny), train(**tiny, calls=3), train(**tiny, calls=3, scan=True)
+  np.testing.assert_allclose(scan.facts['loss'], loop.facts['loss'], rtol=1e-5)
+  np.testing.assert_allclose(scan.facts['parameters'], loop.facts['parameters'], rtol=1e-6)
+  assert scan.images == loop.images == 12 and one.facts['loss'] != loop.facts['loss']
+
+
+@pytest.mark.parametrize('name', ['resnet8', 'resnet20', 'resnet18'])
+def test_the_networks_compared_have_the_same_weights(name):
+  pytest.importorskip('torch')
+  from jaxdl.benchmark import torch_contenders
+
+  theirs = torch_contenders.create(name, 3, 10)
+  init = lambda: models.create(name, 10).init(jax.random.key(0), np.zeros((1, 32, 32, 3)))
+  ours = jax.eval_shape(init)
+  shapes = lambda leaves: sorted(tuple(sorted(x.shape)) for x in leaves)
+  assert sum(w.numel() for w in theirs.parameters()) == count_params(ours['params'])
+  assert shapes(theirs.parameters()) == shapes(jax.tree.leaves(ours['params']))
+
+
+def test_torch_contenders_do_their_work():
+  pytest.importorskip('torch')
+  from jaxdl.benchmark.torch_contenders import CONTENDERS
+
+  tiny = {'model': {'name': 'resnet8'}, 'batch_size': 4, 'image': (8, 8, 3)}
+  works = [
+    CONTENDERS['train'](**tiny), CONTENDERS['train'](**tiny, source='loader', examples=8),
+    CONTENDERS['predict'](**tiny), CONTENDERS['predict'](**tiny, frozen=True),
+    CONTENDERS['pgd'](**tiny, layout='NCHW'), CONTENDERS['input'](4, (8, 8, 3), examples=8),
+  ]  # fmt: skip
+  for work in works:
+    work.run(1)
+    assert work.images == 4 and json.dumps(work.facts)
+  with pytest.raises(ValueError, match="has no 'vgg'"):
+    CONTENDERS['train']({'name': 'vgg'}, 4)
+
+
+def test_worker_failed_is_not_swallowed_outside_a_comparison(family):
+  with Worker(Contender('a', 'test/nonsense')) as w, pytest.raises(WorkerFailed, match='^a: '):
+    w.ask({'work': 'test/nonsense', 'options': {}})
