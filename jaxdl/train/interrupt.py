@@ -25,8 +25,10 @@ def requested() -> bool:
   Several processes agree here, so that all stop after the same step: each must ask as often.
   """
   global _received
-  _received = parallel.largest(_received or 0) or None
-  return _received is not None
+  agreed = parallel.largest(_received or 0)
+  if agreed:  # a signal that arrives meanwhile must not be overwritten: it counts the next time
+    _received = agreed
+  return bool(agreed)
 
 
 def poll() -> None:
