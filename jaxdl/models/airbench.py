@@ -69,8 +69,8 @@ class Airbench(nn.Module):
   norm_axis: str | None = parallel.AXIS
 
   def __post_init__(self):
-    if len(self.widths) != 3:
-      raise ValueError(f'airbench has three widths, got {tuple(self.widths)}')
+    if not isinstance(self.widths, list | tuple) or len(self.widths) != 3:
+      raise ValueError(f'airbench has three widths, got {self.widths!r}')
     super().__post_init__()
 
   @nn.compact

@@ -12,6 +12,7 @@ from jaxdl.core import PyTree
 from jaxdl.optim.fixed_norm import fixed_norm
 from jaxdl.optim.leaves import is_kernel, leaf_name
 from jaxdl.optim.lookahead import lookahead
+from jaxdl.options import check_number
 
 
 def triangle(
@@ -59,8 +60,11 @@ def airbench_sgd(
     average: end the chain with `lookahead`.
 
   Raises:
-    ValueError: see `lookahead`.
+    ValueError: a number out of its range.
   """
+  _check(lr=lr, bias_scale=bias_scale)
+  check_number('momentum', momentum, 0, below=1)
+  check_number('weight_decay', weight_decay, 0)
   rate = batch_size * sgd_rate(lr, momentum)
   decay = batch_size * sgd_rate(weight_decay, momentum)
   shape = triangle(total_steps)
@@ -109,7 +113,13 @@ def airbench_muon(
     head_lr: per example, of the last layer.
     weight_decay: per example, of the biases and the last layer, decoupled from their rates.
     freeze: as in `airbench_sgd`.
+
+  Raises:
+    ValueError: a number out of its range.
   """
+  _check(lr=lr, bias_lr=bias_lr, head_lr=head_lr)
+  check_number('momentum', momentum, 0, below=1)
+  check_number('weight_decay', weight_decay, 0)
 
   def group(rate, steps=total_steps):
     return optax.chain(
@@ -135,6 +145,11 @@ def airbench_muon(
     'kernels': muon(),
   }
   return optax.with_extra_args_support(optax.partition(groups, _labels(freeze)))
+
+
+def _check(**rates):
+  for name, rate in rates.items():
+    check_number(name, rate, above=0)
 
 
 def _until(steps: int) -> optax.GradientTransformationExtraArgs:

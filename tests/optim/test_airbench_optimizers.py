@@ -134,6 +134,17 @@ def test_what_is_frozen_does_not_move_by_a_bit(make):
       assert (tree['whiten']['bias'] == before).all() == (t >= WHITEN)
 
 
+def test_mistakes_are_explained():
+  for make, options, words in (
+    (airbench_sgd, {'lr': 0}, 'lr must be a number, above 0'),
+    (airbench_sgd, {'bias_scale': -1.0}, 'bias_scale must be'),
+    (airbench_muon, {'head_lr': 0}, 'head_lr must be'),
+    (airbench_muon, {'momentum': 1.0}, 'momentum must be'),
+  ):
+    with pytest.raises(ValueError, match=words):
+      make(STEPS, **options)
+
+
 def test_fixed_norm():
   tree = {'kernel': jnp.asarray(params()['head']['kernel']), 'bias': jnp.ones(3)}
   tx = fixed_norm()
