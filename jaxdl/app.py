@@ -1,7 +1,6 @@
 """The command line of every experiment: `app.run(stages, default_config=...)`."""
 
 import contextlib
-import errno
 import filecmp
 import json
 import os
@@ -17,8 +16,8 @@ from absl import app as absl_app
 from absl import flags, logging
 from ml_collections import config_flags
 
-EXIT_BAD_INPUT = 2
-EXIT_FAILED = 1
+from jaxdl.config import check_overrides, config_argument, load_config
+from jaxdl.errors import EXIT_BAD_INPUT, EXIT_FAILED, exit_code
 
 
 def run(stages, *, default_config: str) -> None:
@@ -51,7 +50,9 @@ def run(stages, *, default_config: str) -> None:
   def main(argv):
     if len(argv) > 1:
       _fail(f'Unexpected argument {argv[1]!r}: options are written --name=value.')
-    name, variant = experiment.stem, _variant()
+    if data_flag.value and not pathlib.Path(data_flag.value).is_dir():
+      _fail(f'There is no folder {data_flag.value} (--data_dir): give the one archives lie in.')
+    name, variant = experiment.stem, argument.partition(':')[2]
     workdir = pathlib.Path(workdir_flag.value or f'runs/{name}{variant and "-" + variant}')
     if data_flag.value:
       os.environ['JAXDL_DATA'] = data_flag.value
@@ -64,38 +65,35 @@ def run(stages, *, default_config: str) -> None:
       )
       _main(stages, config_flag.value, workdir, experiment, dry_flag.value, name)
 
+  given = config_argument(sys.argv[1:])
+  argument = default if given is None else given
+  try:
+    check_overrides(load_config(argument, default), sys.argv[1:])
+  except ValueError as error:
+    _explain(error, exit_code(error))
   # The default is given like a user's choice: as a flag's default, absl would load it even where
   # another file is asked for, and its errors could not be caught.
-  given = any(a.split('=')[0].lstrip('-') == 'config' for a in sys.argv[1:])
-  argv = [sys.argv[0], *([] if given else [f'--config={default}']), *sys.argv[1:]]
+  argv = [sys.argv[0], *([f'--config={default}'] if given is None else []), *sys.argv[1:]]
   absl_app.run(main, argv, flags_parser=_parse_flags)
 
 
 def _parse_flags(argv):
   try:
     return flags.FLAGS(argv)
-  except (flags.Error, AttributeError, TypeError, KeyError, ValueError, OSError) as error:
-    _fail(_one_sentence(error))
-
-
-def _one_sentence(error) -> str:
-  """The message alone: config_flags puts the traceback of a config file's own error into it."""
-  if isinstance(error, KeyError | AttributeError):
-    while error.args and isinstance(error.args[0], BaseException):
-      error = error.args[0]
-    return '. '.join(f'There is no config value {error.args[0]}'.splitlines())
-  lines = [line.strip() for line in str(error).strip().splitlines()]
-  return ' '.join(lines[-1:] if 'Traceback' in str(error) else lines)
-
-
-def _variant() -> str:
-  given = [a.split('=', 1)[1] for a in sys.argv[1:] if a.lstrip('-').startswith('config=')]
-  return given[-1].partition(':')[2] if given else ''
+  except (flags.Error, TypeError, ValueError) as error:
+    _fail(' '.join(str(error).split()))
 
 
 def _fail(sentence, code=EXIT_BAD_INPUT):
   print(f'{pathlib.Path(sys.argv[0]).name}: {sentence}', file=sys.stderr)
   sys.exit(code)
+
+
+def _explain(error, code):
+  """Ends with the error's message, or raises it where there is no code: a bug."""
+  if code is None or 'JAXDL_DEBUG' in os.environ:
+    raise error
+  _fail(f'{" ".join(str(error).split())}\n(JAXDL_DEBUG=1 shows where.)', code)
 
 
 @contextlib.contextmanager
@@ -108,19 +106,13 @@ def _readable_errors():
   except interrupt.Interrupted as stop:
     print(f'\nStopped by {stop}; everything is saved. Go on with:\n  {_command()}', file=sys.stderr)
     sys.exit(interrupt.EXIT_CODE)
-  except (ValueError, OSError) as error:
-    if 'JAXDL_DEBUG' in os.environ:
-      raise
-    full = isinstance(error, OSError) and error.errno == errno.ENOSPC
-    sentence = f'{_one_sentence(error)}\n(JAXDL_DEBUG=1 shows where.)'
-    _fail(sentence, EXIT_FAILED if full else EXIT_BAD_INPUT)
   except Exception as error:
     from jaxdl.train.checkpoint import NotSaved
     from jaxdl.train.loop import NonFinite
 
-    if not isinstance(error, NonFinite | NotSaved) or 'JAXDL_DEBUG' in os.environ:
-      raise
-    _fail(str(error), EXIT_FAILED)
+    _explain(
+      error, EXIT_FAILED if isinstance(error, NonFinite | NotSaved) else exit_code(error)
+    )
 
 
 def _command() -> str:
@@ -131,25 +123,42 @@ def _command() -> str:
 def _main(stages, config, workdir, experiment, dry_run, name):
   from jaxdl import cpu, parallel
   from jaxdl.train import preflight
-  from jaxdl.train.stages import refuse_other, run_stages, status
+  from jaxdl.train.stages import check_stages, refuse_other, run_stages, status
 
   warnings.filterwarnings('ignore', category=DeprecationWarning)
-  logging.set_verbosity(logging.WARNING)  # Orbax tells a page of details for each checkpoint
+  # Orbax tells a page of details for each checkpoint, and pages for one it could not write.
+  logging.set_verbosity(logging.WARNING if 'JAXDL_DEBUG' in os.environ else logging.FATAL)
   _compilation_cache()
   cpu.install()
   config.lock()
   todo = stages(config)
   if dry_run:
+    check_stages(todo, workdir)
     return _print_plan(todo, workdir)
   if not parallel.is_first():
     run_stages(todo, workdir, log=lambda _: None)
     return
+  _refuse_another_study(workdir, name)
   refuse_other(todo, workdir)
+  check_stages(todo, workdir)
   preflight.check_workdir(workdir, preflight.needed_bytes(todo, status(todo, workdir)))
   with preflight.alone(workdir):
     _snapshot(config, workdir, experiment)
     run_stages(todo, workdir)
   _say_where(workdir, name)
+
+
+def _refuse_another_study(workdir, name) -> None:
+  """Raises ValueError where the files that `_snapshot` writes are those of something else."""
+  record, there = workdir / 'run.json', None
+  if record.is_file():
+    with contextlib.suppress(ValueError, AttributeError):
+      there = json.loads(record.read_text()).get('experiment')
+  if there != name and any((workdir / f).exists() for f in ('run.json', 'config.json', 'source')):
+    raise ValueError(
+      f'The workdir {workdir} holds {f"a run of {there}" if there else "other files"}, not one of '
+      f'{name}; choose another with --workdir=DIR.'
+    )
 
 
 def _compilation_cache() -> None:
@@ -173,6 +182,7 @@ def _snapshot(config, workdir, experiment) -> None:
   device = jax.devices()[0]
   packages = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
   write_json(workdir / 'run.json', {
+    'experiment': experiment.stem,
     'command': _command(),
     'commit': _commit(experiment.parent),
     'python': platform.python_version(),

@@ -22,5 +22,5 @@ def exit_code(error: Exception) -> int | None:
     return None
   last = traceback.extract_tb(error.__traceback__)[-1]
   ours = (_PACKAGE, pathlib.Path(sys.argv[0]).resolve().parent)
-  written = last.line.startswith('raise') and {*ours} & {*pathlib.Path(last.filename).parents}
-  return EXIT_BAD_INPUT if written else None
+  inside = {*ours} & {*pathlib.Path(last.filename).resolve().parents}
+  return EXIT_BAD_INPUT if inside and last.line.startswith('raise') else None
