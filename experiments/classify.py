@@ -5,6 +5,7 @@ images. See configs/classify.py for the recipe, the variants and the commands.
 """
 
 import functools
+import itertools
 
 import numpy as np
 import scipy.special
@@ -12,6 +13,7 @@ import scipy.special
 from jaxdl import app
 from jaxdl.options import check_number, check_seeds
 from jaxdl.train import classifier
+from jaxdl.train.cells import training_stages
 from jaxdl.train.checkpoint import load_variables
 from jaxdl.train.evaluate import confusion, predict
 from jaxdl.train.metrics import read_metrics
@@ -29,22 +31,12 @@ def stages(c):
   check_seeds(c.seeds)
   check_number('bins', c.bins, 1, whole=True)
   config, names = c.train.to_dict(), [f'seed-{seed}' for seed in c.seeds]
-  cells = [
-    Stage(
-      name,
-      functools.partial(train, config, seed),
-      {'train': config, 'seed': seed},
-      plan=functools.partial(classifier.plan, config),
-      check=functools.partial(classifier.check, config),
-    )
-    for name, seed in zip(names, c.seeds, strict=True)
-  ]
+  cells = [(name, config, seed) for name, seed in zip(names, c.seeds, strict=True)]
   report = functools.partial(write_report, c, names)
-  return [*cells, Stage('report', report, {}, needs=names, always=True)]
-
-
-def train(config, seed, context):
-  return classifier.train(config, seed, context.directory)
+  return [
+    *itertools.chain(*training_stages(cells, c.seed_axis)),
+    Stage('report', report, {}, needs=names, always=True),
+  ]
 
 
 def write_report(c, names, context):

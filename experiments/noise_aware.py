@@ -15,6 +15,7 @@ from jaxdl.landscape.figures import survey_figures
 from jaxdl.landscape.survey import check_survey, loss_slices, survey
 from jaxdl.options import check_names, check_number, check_seeds
 from jaxdl.train import classifier
+from jaxdl.train.cells import training_stages
 from jaxdl.train.checkpoint import load_variables
 from jaxdl.train.evaluate import predict
 from jaxdl.train.metrics import read_metrics
@@ -39,17 +40,14 @@ def stages(c):
   check_names('arms', c.arms, c.arm)
   options, out = c.analysis.to_dict(), []
   cells = [(arm, seed) for seed in c.seeds for arm in c.arms]
-  for arm, seed in cells:
+  trained = training_stages(
+    [(f'{arm}-{seed}', arm_config(c, arm), seed) for arm, seed in cells], c.seed_axis,
+    gradients_per_step,
+  )
+  for (arm, seed), training in zip(cells, trained, strict=True):
     config, name, slices = arm_config(c, arm), f'{arm}-{seed}', seed == c.seeds[0]
-    cost = gradients_per_step(config['optimizer']['perturbation'])
     out += [
-      Stage(
-        name,
-        functools.partial(train, config, seed),
-        {'train': config, 'seed': seed},
-        plan=functools.partial(classifier.plan, config, cost),
-        check=functools.partial(classifier.check, config),
-      ),
+      *training,
       Stage(
         f'{name}-analysis',
         functools.partial(analyse, config, options, name, slices),
@@ -72,14 +70,10 @@ def arm_config(c, arm):
   return config
 
 
-def gradients_per_step(perturbation):
+def gradients_per_step(config):
   """Gradients of one update; a gradient whose backward pass is dead code costs a third."""
-  p = perturbation or {}
+  p = config['optimizer']['perturbation'] or {}
   return {'sam': 1 + p.get('steps', 1), 'gaussian': 4 / 3}.get(p.get('name'), 1)
-
-
-def train(config, seed, context):
-  return classifier.train(config, seed, context.directory)
 
 
 def analyse(config, options, name, slices, context):

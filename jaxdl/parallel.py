@@ -294,8 +294,12 @@ def _devices(count):
   return tuple(sorted(jax.devices(), key=lambda d: (d.process_index, d.id)))
 
 
-def layout(batch_size: int) -> Layout:
+def layout(batch_size: int, microbatches: int = 1) -> Layout:
   """The layout for a batch, as `configure` was told.
+
+  Args:
+    batch_size: over all devices.
+    microbatches: equal slices of the batch that a step also takes, each split over the devices.
 
   Raises:
     ValueError: the devices do not divide the batch. On the CPUs of one process, where no number was
@@ -306,10 +310,10 @@ def layout(batch_size: int) -> Layout:
     return Layout()
   on_cpu = jax.default_backend() == 'cpu'
   if on_cpu and not exact and jax.process_count() == 1:
-    fits = (d for d in range(count, 0, -1) if batch_size % d == 0)
+    fits = (d for d in range(count, 0, -1) if batch_size // microbatches % d == 0)
     count = next(d for d in fits if d == 1 or batch_size // d >= _LEAST_CPU_BATCH)
   devices = _devices(count)
-  _require_divisible(batch_size, len(devices))
+  _require_divisible(batch_size // microbatches, len(devices))
   if len(devices) == 1:
     return Layout()
   return Layout(('shard_map' if on_cpu else 'jit') if mode == 'auto' else mode, devices)

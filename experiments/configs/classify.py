@@ -19,11 +19,13 @@ Variants
 """
 
 from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
 
 
 def get_config(variant=''):
   c = ConfigDict()
   c.seeds = (0, 1, 2)
+  c.seed_axis = 'off'  # 'on': all seeds in one program
   c.bins = 15  # of the calibration error
   c.train = ConfigDict({
     'data': {'name': 'cifar10', 'folder': '', 'per_class': 0, 'validation': 0, 'test': 0},
@@ -34,11 +36,11 @@ def get_config(variant=''):
     'optimizer': {
       'name': 'sgd', 'lr': 0.1, 'momentum': 0.9, 'nesterov': False, 'weight_decay': 1e-4,
       'schedule': {'name': 'steps', 'milestones': (0.5, 0.75), 'factor': 0.1},
-      'clip': None, 'ema': None, 'perturbation': None,
+      'clip': placeholder(float), 'ema': placeholder(float), 'perturbation': placeholder(ConfigDict),
     },
     'log': 100, 'evaluate': 1950, 'checkpoint': 1950,
   }, convert_dict=True)
-  # None is a placeholder: any type may be given on the command line.
+  # None until given: --config.train.optimizer.perturbation="{'name': 'sam', 'rho': 0.05}"
   if variant == 'cpu':
     c.seeds = (0,)
     c.train.model.name = 'resnet8'
@@ -47,6 +49,7 @@ def get_config(variant=''):
   elif variant == 'folder':
     c.seeds = (0,)
     c.train.data.name = ''
+    c.train.data.size = 0  # pixels a side; 0: the images' own, or 32 where they differ
     c.train.model.name = 'resnet18'
     c.train.epochs, c.train.batch_size = 30.0, 32
     c.train.optimizer = {

@@ -56,6 +56,7 @@ GRID = {
 def get_config(variant=''):
   c = ConfigDict()
   c.seeds = (0, 1, 2, 3, 4)
+  c.seed_axis = 'off'  # 'on': the seeds of an arm in one program
   _set_arms(c, ARMS)
   c.train = ConfigDict({
     'data': {'name': 'cifar10', 'folder': '', 'per_class': 0, 'validation': 0, 'test': 0},

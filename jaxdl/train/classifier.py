@@ -2,14 +2,14 @@
 
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxdl import flops, models
+from jaxdl import flops, models, parallel
 from jaxdl.augment import crop_flip
 from jaxdl.core import Model, TrainState, bind, count_params, init_state
 from jaxdl.data import Dataset, Split, first, hold_out, load, per_class, resident
@@ -21,6 +21,7 @@ from jaxdl.optim.leaves import is_kernel
 from jaxdl.train.evaluate import classification, predict
 from jaxdl.train.loop import Every, fit
 from jaxdl.train.recipe import check_recipe, check_run, check_task
+from jaxdl.train.seeds import SeedBatches, init_over, member, step_over
 from jaxdl.train.step import grad_step
 
 
@@ -119,6 +120,7 @@ def check(config: Mapping, workdir=None) -> None:
 
 
 def _check_run(config, t):
+  _layout(config)  # refuses a batch that the devices do not divide
   check_run(config)
   steps = t.steps(config['epochs'], config['batch_size'])
   check_run(config, t.train.images.shape, steps)
@@ -159,40 +161,94 @@ def train(config: Mapping, seed: int, directory, t: Task | None = None, objectiv
   """
   t = t or task(config)
   _check_run(config, t)
+  recipe = _recipe(config, t, objective)
+  splits = {'validation': t.validation, 'test': t.test} if len(t.validation) else {'test': t.test}
+  state = fit(
+    init=lambda: recipe.init(jax.random.key(seed)),
+    step=recipe.step,
+    data=resident(t.train, config['batch_size'], seed),
+    steps=recipe.steps,
+    workdir=directory,
+    evals={k: functools.partial(_evaluate, t, split) for k, split in splits.items()},
+    watch=_watch(t, config.get('augment'), seed),
+    every=recipe.every,
+    layout=_layout(config),
+    hparams={'seed': seed, **config},
+  )
+  return _result(t, state, recipe.steps)
+
+
+def train_together(config: Mapping, seeds: Sequence[int], axis: str, directory) -> list[dict]:
+  """What `train` does, for several seeds in one program (see `jaxdl.train.seeds`).
+
+  Args:
+    config: as for `train`.
+    seeds: of the runs.
+    axis: 'vmap' or 'map'.
+    directory: gets the checkpoints of all, and metrics named `train/seed0/loss`, ...
+
+  Returns:
+    The result of `train` for each seed.
+  """
+  t = task(config)
+  _check_run(config, t)
+  recipe = _recipe(config, t)
+  splits = {'validation': t.validation, 'test': t.test} if len(t.validation) else {'test': t.test}
+  state = fit(
+    init=init_over(recipe.init, seeds),
+    step=step_over(recipe.step, seeds, axis),
+    data=SeedBatches(t.train, config['batch_size'], seeds),
+    steps=recipe.steps,
+    workdir=directory,
+    evals={
+      f'{k}/seed{seed}': lambda state, i=i, split=split: _evaluate(t, split, member(state, i))
+      for k, split in splits.items() for i, seed in enumerate(seeds)
+    },
+    every=recipe.every,
+    layout=parallel.Layout(),
+    hparams={'seeds': list(seeds), **config},
+  )
+  return [_result(t, member(state, i), recipe.steps) for i in range(len(seeds))]
+
+
+class _Recipe(NamedTuple):
+  init: Callable
+  step: Callable
+  steps: int
+  every: Every
+
+
+def _recipe(config, t, objective=None):
+  """What one run is made of, apart from its seed."""
   steps, optimizer = t.steps(config['epochs'], config['batch_size']), dict(config['optimizer'])
-  tx = build(optimizer, steps)
-  images = jnp.zeros((1, *t.dataset.image_shape))
-  augment = config.get('augment')
+  tx, augment = build(optimizer, steps), config.get('augment')
   step = grad_step(
     objective or supervised(t.model.apply), tx,
     transform=crop_flip(**augment) if augment else None,
     schedules={'learning_rate': learning_rate(optimizer, steps)},
   )
-  evaluate = lambda state, split: classification(
-    predict(t.model, *evaluation_weights(state), split.images), split.labels
-  )
-  evals = {'test': lambda state: evaluate(state, t.test)}
-  if len(t.validation):
-    evals = {'validation': lambda state: evaluate(state, t.validation)} | evals
-  state = fit(
-    init=lambda: init_state(t.model.init, tx, jax.random.key(seed), images),
-    step=step,
-    data=resident(t.train, config['batch_size'], seed),
-    steps=steps,
-    workdir=directory,
-    evals=evals,
-    watch=_watch(t, augment, seed),
-    every=Every(
-      config.get('log', 100), config.get('evaluate', 0), config.get('checkpoint', 1000), keep=2
-    ),
-    hparams={'seed': seed, **config},
-  )
+  images = jnp.zeros((1, *t.dataset.image_shape))
+  periods = (config.get(k, p) for k, p in (('log', 100), ('evaluate', 0), ('checkpoint', 1000)))
+  init = lambda key: init_state(t.model.init, tx, key, images)
+  return _Recipe(init, step, steps, Every(*periods, keep=2))
+
+
+def _layout(config):
+  perturbation = config['optimizer'].get('perturbation') or {}
+  return parallel.layout(config['batch_size'], perturbation.get('microbatches') or 1)
+
+
+def _evaluate(t, split, state):
+  return classification(predict(t.model, *evaluation_weights(state), split.images), split.labels)
+
+
+def _result(t, state, steps):
   return {
     'steps': steps,
     'parameters': count_params(state.params),
-    'train': evaluate(state, t.train),
-    'validation': evaluate(state, t.validation) if len(t.validation) else None,
-    'test': evaluate(state, t.test),
+    'train': _evaluate(t, t.train, state),
+    'validation': _evaluate(t, t.validation, state) if len(t.validation) else None,
+    'test': _evaluate(t, t.test, state),
   }
 
 

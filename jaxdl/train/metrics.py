@@ -225,6 +225,20 @@ class Writer:
     self.close()
 
 
+def read_lines(path):
+  """Yields the lines that `Writer.scalars` wrote, as dicts with `step`.
+
+  Args:
+    path: `metrics.jsonl`, or the directory that holds it.
+  """
+  path = Path(path)
+  path = path / METRICS_FILE if path.is_dir() else path
+  if not path.exists():
+    raise ValueError(f'{path} does not exist: no metrics were recorded there.')
+  for _, line in _lines(path):
+    yield line
+
+
 def read_metrics(path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
   """Reads what `Writer.scalars` wrote.
 
@@ -234,12 +248,8 @@ def read_metrics(path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
   Returns:
     name -> (steps int64 [n], values float64 [n]), in the order written.
   """
-  path = Path(path)
-  path = path / METRICS_FILE if path.is_dir() else path
-  if not path.exists():
-    raise ValueError(f'{path} does not exist: no metrics were recorded there.')
   series: dict[str, list] = {}
-  for _, line in _lines(path):
+  for line in read_lines(path):
     step = line.pop('step')
     for name, value in line.items():
       series.setdefault(name, []).append((step, float(value)))
