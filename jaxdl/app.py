@@ -50,6 +50,9 @@ def run(stages, *, default_config: str) -> None:
   def main(argv):
     if len(argv) > 1:
       _fail(f'Unexpected argument {argv[1]!r}: options are written --name=value.')
+    for flag in (workdir_flag, data_flag):
+      if flag.value == '':
+        _fail(f'--{flag.name} is empty: name a folder, or leave it out.')
     if data_flag.value and not pathlib.Path(data_flag.value).is_dir():
       _fail(f'There is no folder {data_flag.value} (--data_dir): give the one archives lie in.')
     name, variant = experiment.stem, argument.partition(':')[2]

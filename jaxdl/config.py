@@ -1,5 +1,6 @@
 """Config files and their overrides, checked before the flags are parsed."""
 
+import ast
 import inspect
 import pathlib
 import re
@@ -10,7 +11,11 @@ from ml_collections import ConfigDict
 
 from jaxdl.options import check_name
 
-_KINDS = {int: 'a whole number', float: 'a number'}
+_KINDS = {
+  int: ('a whole number such as 1', int),
+  float: ('a number such as 0.5', float),
+  ConfigDict: ("a mapping such as {'name': 'sgd'}", lambda text: dict(ast.literal_eval(text))),
+}
 
 
 def config_argument(arguments: Sequence[str]) -> str | None:
@@ -76,11 +81,12 @@ def _check_override(config, path, value):
       raise ValueError(f'The config value {prefix[:-1]!r} is {here!r}, which has no {key!r}.')
     check_name('config value', f'{prefix}{key}', [f'{prefix}{k}' for k in here])
     holder, here, prefix = here, here[key], f'{prefix}{key}.'
-  if here is None and holder.get_type(key) is type(None):
+  kind = holder.get_type(key)
+  if kind is type(None):
     raise ValueError(f'The config value {path!r} is None and can only be set in a config file.')
-  if value is not None and type(here) in _KINDS:
+  if value is not None and kind in _KINDS:
+    noun, parse = _KINDS[kind]
     try:
-      type(here)(value)
-    except ValueError:
-      raise ValueError(f'The config value {path!r} must be {_KINDS[type(here)]} such as {here}, '
-                       f'got {value!r}.') from None
+      parse(value)
+    except (ValueError, TypeError, SyntaxError):
+      raise ValueError(f'The config value {path!r} must be {noun}, got {value!r}.') from None

@@ -1,7 +1,6 @@
 """python -m jaxdl.data: prepares archives and lists the sets that are ready."""
 
 import argparse
-import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -10,9 +9,7 @@ from pathlib import Path
 from jaxdl.data import archive, folders, tfds_source
 from jaxdl.data.dataset import Dataset
 from jaxdl.data.sources import EMBEDDED, archive_path, archives, resolve_data_dir
-
-FAILED = 1
-USER_ERROR = 2
+from jaxdl.errors import EXIT_BAD_INPUT, exit_code
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,10 +18,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
   try:
     options.run(options)
   except (ValueError, OSError) as error:
-    if 'JAXDL_DEBUG' in os.environ:
+    code = exit_code(error)
+    if code is None or 'JAXDL_DEBUG' in os.environ:
       raise
     print(f'jaxdl.data: {error}', file=sys.stderr)
-    return FAILED if getattr(error, 'errno', None) == errno.ENOSPC else USER_ERROR
+    return code
   return 0
 
 
@@ -37,6 +35,7 @@ def prepare(options) -> None:
   path = archive_path(options.name, options.data_dir)
   if path.exists() and not options.overwrite:
     raise ValueError(f'{path} exists; give --overwrite to make it anew, or choose another name.')
+  _require_writable(path.parent)
   if options.folder is not None:
     folder = Path(options.folder).expanduser()
     dataset = folders.read(options.name, folder, options.size)
@@ -61,6 +60,12 @@ def list_sets(options) -> None:
   if others:
     print("'python -m jaxdl.data prepare NAME' gets these, or any other image classification set, "
           f'from TensorFlow Datasets: {", ".join(others)}.')
+
+
+def _require_writable(folder: Path) -> None:
+  there = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+  if not os.access(there, os.W_OK):
+    raise ValueError(f'The data folder {folder} cannot be written; choose another with --data_dir.')
 
 
 def _from_tfds(name: str) -> Dataset:
@@ -97,8 +102,13 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
   return '\n'.join(map(line, rows))
 
 
+class _Parser(argparse.ArgumentParser):
+  def error(self, message):
+    self.exit(EXIT_BAD_INPUT, f'jaxdl.data: {message}; {self.prog} --help shows how.\n')
+
+
 def _parser() -> argparse.ArgumentParser:
-  parser = argparse.ArgumentParser(prog='python -m jaxdl.data', description=__doc__)
+  parser = _Parser(prog='python -m jaxdl.data', description=__doc__)
   commands = parser.add_subparsers(required=True, metavar='COMMAND')
   directory = {'help': 'folder of archives (default: $JAXDL_DATA or ~/.cache/jaxdl/data)'}
   one = commands.add_parser('prepare', help='make an archive of a TFDS set or a folder of images')

@@ -228,7 +228,8 @@ def hold_out(split: Split, count: int, seed: int) -> tuple[Split, Split]:
   """
   if count and not 0 < count < len(split):
     raise ValueError(
-      f'Cannot hold out {count} of {len(split)} examples; the count must be 0..{len(split) - 1}.'
+      f'Cannot hold out {count} of {len(split)} examples for validation; the count must be '
+      f'0..{len(split) - 1}.'
     )
   held = np.zeros(len(split), bool)
   held[_generator(seed).permutation(len(split))[:count]] = True
@@ -246,7 +247,8 @@ def per_class(split: Split, n: int, seed: int) -> Split:
   classes, counts = _classes(split)
   if counts.min() < n:
     c = counts.argmin()
-    raise ValueError(f'Class {classes[c]} has {counts[c]} examples, fewer than the {n} asked for.')
+    raise ValueError(f'Class {classes[c]} has {counts[c]} examples, fewer than the {n} asked for; '
+                     f'take at most {counts[c]} per class.')
   return _choose(split, classes, np.full(len(classes), n), seed)
 
 

@@ -43,7 +43,7 @@ def load(
     folder = Path(folder).expanduser()
     return folders.read(name or folder.resolve().name, folder, size)
   if not name:
-    raise ValueError('Which set? Give its name or a folder of images.')
+    raise ValueError('Which set? Give its name (data.name) or a folder of images (data.folder).')
   if size is not None:
     raise ValueError('A size can only be asked for together with a folder of images.')
   if name in EMBEDDED:
@@ -110,6 +110,6 @@ def resolve_data_dir(data_dir: str | os.PathLike | None = None) -> Path:
     ValueError: it is a file.
   """
   path = Path(data_dir or os.environ.get('JAXDL_DATA') or '~/.cache/jaxdl/data').expanduser()
-  if path.is_file():
-    raise ValueError(f'The data folder {path} is a file; give the folder that archives lie in.')
+  if file := next((p for p in (path, *path.parents) if p.is_file()), None):
+    raise ValueError(f'The data folder {path} cannot be: {file} is a file; give another folder.')
   return path

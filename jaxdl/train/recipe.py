@@ -10,6 +10,7 @@ from jaxdl.options import check_flags, check_keys, check_mapping, check_name, ch
 KEYS = (
   'data', 'model', 'augment', 'epochs', 'batch_size', 'optimizer', 'log', 'evaluate', 'checkpoint',
 )  # fmt: skip
+NEEDED = ('data', 'model', 'epochs', 'batch_size', 'optimizer')
 COUNTS = ('size', 'per_class', 'validation', 'test', 'seed')
 MAX_STEPS = 2**31 - 1  # the step is an int32
 
@@ -21,6 +22,9 @@ def check_recipe(config: Mapping) -> None:
     ValueError: naming the option.
   """
   check_keys('train', config, KEYS)
+  for key in NEEDED:
+    if config.get(key) is None:
+      raise ValueError(f'train has no {key!r}; give one.')
   check_task(config)
   check_run(config)
 
