@@ -127,8 +127,11 @@ class Checkpoints:
     return self._manager.latest_step()
 
   def check(self) -> None:
-    """Raises `NotSaved` when the save under way has failed meanwhile."""
-    self._saving(self._manager.check_for_errors)
+    """Raises `NotSaved` when the last save has failed meanwhile."""
+    # Orbax's own check_for_errors races with the thread that ends a save: whoever comes first takes
+    # the error, and where that is the caller a failed save counts as done.
+    if not self._manager.is_saving_in_progress():
+      self._saving(self._manager.wait_until_finished)
 
   def save(self, step: int, tree) -> None:
     """Saves a dict of trees of arrays under `step`; a step that is already saved is left alone.
