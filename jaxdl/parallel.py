@@ -252,10 +252,11 @@ def configure(*, platform: str = '', devices: int = 0, mode: str = 'auto',
     _join()
   try:
     there = jax.local_device_count()
-  except RuntimeError as error:
+  except (RuntimeError, AssertionError) as error:  # without its plugin, JAX just asserts
     wanted = platform or os.environ.get('JAX_PLATFORMS') or 'a device'
+    reason = (str(error).splitlines() or ['its plugin is not installed'])[0].strip().rstrip('.')
     raise ValueError(
-      f'JAX finds no {wanted} here ({str(error).splitlines()[0].strip().rstrip(".")}): choose '
+      f'JAX finds no {wanted} here ({reason}): choose '
       '--platform=cpu, or install jax for that device (see the README).'
     ) from error
   if devices > there:
