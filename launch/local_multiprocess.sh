@@ -33,6 +33,7 @@ is_free() {
   ! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
 }
 
+given=("$@")
 count='' port='' gpus='' logs='' grace=30 dry_run=
 while (($#)); do
   case $1 in
@@ -173,5 +174,9 @@ done
 if [[ -n $first && $first != 0 ]]; then
   echo "The last lines of $logs/process-$first.log:" >&3
   tail -n 15 "$logs/process-$first.log" >&3
+fi
+if ((stopped && !failed)); then
+  echo "All processes have saved. Go on with:" >&3
+  echo "  bash launch/local_multiprocess.sh $(quoted "${given[@]}")" >&3
 fi
 exit $((failed ? failed : stopped))

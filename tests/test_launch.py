@@ -209,6 +209,9 @@ def test_ctrl_c_reaches_every_process_once(processes, tmp_path):
   _, err = done.communicate(timeout=20)
   assert done.returncode == SAVED, err
   assert [signals(tmp_path, r) for r in range(2)] == [[signal.SIGINT]] * 2
+  command = shlex.split(err.splitlines()[-1])
+  assert command[:3] == ['bash', 'launch/local_multiprocess.sh', '2']
+  assert command[-1] == str(tmp_path)
 
 
 def test_a_stop_is_passed_on_and_nobody_who_saves_is_hurried(processes, tmp_path):
