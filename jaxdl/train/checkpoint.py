@@ -57,7 +57,7 @@ def _by_path(tree):
 
 def _checksums(tree):
   """The CRC-32 of every array, uint32 [leaves], in the order of their paths."""
-  leaves = _by_path(tree)
+  leaves = jax.device_get(_by_path(tree))
   as_bytes = lambda x: np.ascontiguousarray(x).reshape(-1).view(np.uint8)
   return np.array([zlib.crc32(as_bytes(leaves[path])) for path in sorted(leaves)], np.uint32)
 

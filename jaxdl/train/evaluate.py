@@ -38,6 +38,7 @@ def predict(model: Model, params, model_state, images, chunk: int = 500) -> np.n
     padded = np.concatenate([part, np.zeros((chunk - len(part), *part.shape[1:]), part.dtype)])
     interrupt.poll()
     out.append(forward(params, model_state, layout.scatter(padded)))
+    jax.block_until_ready(out[-2:-1])  # run at most one chunk ahead, so that a stop is prompt
   return np.concatenate(jax.device_get(out))[:n]
 
 
