@@ -61,11 +61,12 @@ PAPER = {  # (arm, metric) -> published value, source
   ('muon', 'accuracy with views (%)'): (94.01, MUON),
   ('muon', 'time (s)'): (2.59, MUON),
 }
-METRICS = {  # of one run; None where a run was never measured
+METRICS = {  # of one run; None where it was not measured
   'accuracy (%)': lambda r: 100 * r['test']['accuracy'],
   'accuracy with views (%)': lambda r: 100 * r['views']['accuracy'],
   'time (s)': lambda r: total(r),
-  'images per second': lambda r: r['images'] / r['seconds']['training'],
+  'processor time (s)': lambda r: r['seconds']['processor'] if r['platform'] == 'cpu' else None,
+  'images per second': lambda r: (s := r['seconds']['training']) and r['images'] / s,
 }
 PROTOCOL = """
 - **Counted:** whitening, training (with its logging and checkpoints), and the evaluation of the
@@ -75,6 +76,8 @@ PROTOCOL = """
   each evaluation to the start of the next; the steps before the first evaluation, which wait for
   the compiler, are taken to last as long as the others. Whitening and the last evaluation are
   measured the second time they run.
+- On a CPU other programs take part of the cores. Processor time is what this one spent on training,
+  added up over the cores; compare arms by it.
 """
 views = functools.lru_cache(with_views)  # one compiled program for all cells of a network
 
@@ -207,17 +210,26 @@ def train(config, seed, context):
     label=context.directory.name,
   )
   seen, seconds['views'] = timed(functools.partial(evaluate, model=views(t.model)), state)
-  per_step = clock.seconds_per_step
-  seconds['training'] = None if per_step is None else steps * per_step
+  for name, what in (('training', 'seconds'), ('processor', 'processor')):
+    per_step = clock.per_step(what)
+    seconds[name] = None if per_step is None else steps * per_step
   return {
+    'platform': jax.devices()[0].platform,
     'steps': steps, 'images': steps * batch_size, 'parameters': count_params(state.params),
     'test': evaluate(state), 'views': seen, 'seconds': seconds,
   }
 
 
 def total(result):
-  parts = result['seconds'].values()
+  parts = [result['seconds'][name] for name in ('whitening', 'training', 'views')]
   return None if None in parts else sum(parts)
+
+
+def training_time(results):
+  """(what it is called, seconds of training of each run): the processor's on a CPU."""
+  on_cpu = all(r['platform'] == 'cpu' for r in results)
+  name, words = ('processor', 'processor time') if on_cpu else ('training', 'training time')
+  return words, [r['seconds'][name] for r in results]
 
 
 def write_report(c, configs, context):
@@ -260,15 +272,15 @@ def write_report(c, configs, context):
   report.section('How it was timed')
   report.text(PROTOCOL)
   report.table(
-    ['arm', 'whitening (s)', 'training (s)', 'views (s)', 'ms per step'],
+    ['arm', 'whitening (s)', 'training (s)', 'views (s)', 'training, ms per step'],
     [[a, *time_parts(runs[a])] for a in c.arms], 'Means over seeds.', '.3g',
   )
   if len(c.arms) > 1:
     report.section('What each change costs')
     report.table(
-      ['arm', 'accuracy (points)', 'accuracy with views (points)', 'images per second (ratio)'],
+      ['arm', 'accuracy (points)', 'accuracy with views (points)', 'training time (ratio)'],
       list(against_first(c, runs)),
-      f'Against {c.arms[0]}, paired by seed.',
+      f'Against {c.arms[0]}, paired by seed; the time is processor time on a CPU.',
     )
   report.section('Curves')
   for name, xlabel, per_step in axes(configs, runs, t):
@@ -302,25 +314,20 @@ def against_first(c, runs):
     shown = []
     for metric in ('accuracy (%)', 'accuracy with views (%)'):
       shown.append(spread(*aggregate([METRICS[metric](a) - METRICS[metric](b) for a, b in pairs])))
-    speed = [METRICS['images per second'](r) for r in (*runs[arm], *base)
-             if r['seconds']['training']]
-    ratio = None
-    if len(speed) == 2 * len(pairs):
-      ratio = np.mean(speed[: len(pairs)]) / np.mean(speed[len(pairs) :])
-    yield arm, *shown, ratio
+    times, base_times = training_time(runs[arm])[1], training_time(base)[1]
+    measured = None not in (*times, *base_times)
+    yield arm, *shown, np.mean(times) / np.mean(base_times) if measured else None
 
 
 def target_rows(c, runs, logs):
   """When each arm first evaluated at the target or above, if all its runs did."""
-  metric, rows = f'training time to {c.target:g} % (s)', []
+  rows = []
   for arm in c.arms:
     reached = [first_step(log, c.target) for log in logs[arm]]
-    measured = all(r['seconds']['training'] for r in runs[arm])
-    if measured and None not in reached:
-      times = [
-        n * r['seconds']['training'] / r['steps'] for n, r in zip(reached, runs[arm], strict=True)
-      ]
-      rows.append(result_row(arm, metric, *aggregate(times)))
+    words, seconds = training_time(runs[arm])
+    if None not in (*reached, *seconds):
+      times = [n * s / runs[arm][0]['steps'] for n, s in zip(reached, seconds, strict=True)]
+      rows.append(result_row(arm, f'{words} to {c.target:g} % (s)', *aggregate(times)))
   return rows
 
 
@@ -333,10 +340,11 @@ def first_step(log, target):
 def axes(configs, runs, t):
   """(name, label, arm -> what one step is) of the axes to show accuracy against."""
   yield 'epochs', 'epochs', {a: c['batch_size'] / len(t.train) for a, c in configs.items()}
-  if all(r['seconds']['training'] for results in runs.values() for r in results):
-    yield 'seconds', 'seconds of training', {
-      a: np.mean([r['seconds']['training'] / r['steps'] for r in results])
-      for a, results in runs.items()
+  times = {a: training_time(results) for a, results in runs.items()}
+  if not any(None in seconds for _, seconds in times.values()):
+    words = next(iter(times.values()))[0]
+    yield 'seconds', f'{words} (s)', {
+      a: np.mean(seconds) / runs[a][0]['steps'] for a, (_, seconds) in times.items()
     }
 
 
