@@ -41,7 +41,7 @@ def load(
   """
   if folder is not None:
     folder = Path(folder).expanduser()
-    return folders.read(name or folder.resolve().name, folder, size)
+    return folders.read(name or os.path.basename(os.path.realpath(folder)), folder, size)
   if not name:
     raise ValueError('Which set? Give its name (data.name) or a folder of images (data.folder).')
   if size is not None:
@@ -82,7 +82,7 @@ def check_apart(
   data = Path(folder).expanduser() if folder else _archive_folder(name)
   if data is None:
     return
-  here, there = Path(workdir).resolve(), data.resolve()
+  here, there = (Path(os.path.realpath(p)) for p in (workdir, data))
   if here == there or here in there.parents or there in here.parents:
     raise ValueError(
       f'The workdir {workdir} and the data folder {data} lie within each other, so that clearing '

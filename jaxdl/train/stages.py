@@ -132,7 +132,7 @@ def status(stages: Sequence[Stage], workdir) -> dict[str, str]:
   workdir, prints, out = pathlib.Path(workdir), fingerprints(stages), {}
   for stage in stages:
     begun = _read(workdir / stage.name / 'stage.json', 'fingerprint')
-    done = (workdir / stage.name / 'DONE').exists()
+    done = _read(workdir / stage.name / 'DONE', 'result') is not None
     if begun is None:
       out[stage.name] = 'to do'
     elif begun['fingerprint'] != prints[stage.name] and not stage.always:

@@ -1,0 +1,458 @@
+"""Whatever a user gets wrong is one sentence with the remedy, before anything runs or is changed.
+
+Every case is a real command line, run in one folder of healthy and of damaged things; the folder is
+the same to the last byte afterwards.
+"""
+
+import glob
+import hashlib
+import json
+import pathlib
+import pickle
+import shutil
+import struct
+import zipfile
+import zlib
+
+import numpy as np
+import pytest
+from command_line import ROOT, Preloaded, plain
+from PIL import Image
+
+from jaxdl.train.checkpoint import Checkpoints
+
+CLASSIFY, NOISE = (str(ROOT / 'experiments' / f'{n}.py') for n in ('classify', 'noise_aware'))
+CONFIGS = ROOT / 'experiments' / 'configs'
+ABSENT = 'tpu' if glob.glob('/dev/nvidia*') else 'gpu'
+SMALL = '''
+import runpy
+
+def get_config():
+  c = runpy.run_path({config!r})['get_config']('smoke')
+  c.train.data.update(name='digits', per_class=10, test=20)
+  c.train.model = {{'name': 'mlp', 'hidden': (8,)}}
+  c.train.augment = None
+  c.train.epochs, c.train.evaluate = 1.0, 0
+  return c
+'''
+
+
+def study(*arguments, file=CLASSIFY, variant='smoke'):
+  """A command line; what it does not give is the smoke configuration and a new workdir."""
+  given = {a.split('=')[0] for a in arguments}
+  config = f'--config={CONFIGS / pathlib.Path(file).name}:{variant}'
+  more = [config] * ('--config' not in given) + ['--workdir=new'] * ('--workdir' not in given)
+  return [file, *more, *arguments]
+
+
+def train(**values):
+  return [f'--config.train.{key.replace("__", ".")}={value}' for key, value in values.items()]
+
+
+def archive(name, *more):
+  return study('--data_dir=archives', *train(data__name=name, data__per_class=0), *more)
+
+
+def folder(name, *more):
+  return study(*train(data__folder=name, batch_size=2), *more, variant='folder')
+
+
+def sam(**options):
+  return study(*train(optimizer__perturbation={'name': 'sam', 'rho': 0.1, **options}))
+
+
+def data(*arguments):
+  return ['-m', 'jaxdl.data', *arguments]
+
+
+# name -> (command line, what the sentence says: the culprit and the remedy)
+CONFIG = {
+  'unknown key': (study('--config.trian.epochs=1'), ["'trian'", "Did you mean 'train'?"]),
+  'unknown nested key': (study(*train(epoch=1)), ["'train.epoch'", "mean 'train.epochs'?"]),
+  'unknown deep key': (study(*train(optimizer__lrr=1)), ["mean 'train.optimizer.lr'?"]),
+  'key of a number': (study(*train(epochs__x=1)), ["'train.epochs' is 12.0, which has no 'x'"]),
+  'key of nothing': (study(*train(optimizer__clip__x=1)), ["is None, which has no 'x'"]),
+  'unknown variant': (study(variant='smok'), ["Unknown variant 'smok'", "'cpu', 'folder' or"]),
+  'no config file': (study('--config=nowhere.py'), ["file 'nowhere.py'", '--config=FILE']),
+  'empty config': (study('--config='), ["no config file ''", '--config=FILE']),
+  'config is a folder': (study('--config=archives'), ["no config file 'archives'"]),
+  'config with a syntax error': (study('--config=syntax.py'), ['syntax.py', 'line 2', 'correct']),
+  'config that imports nothing': (study('--config=imports.py'), ["module named 'no_such_module'"]),
+  'config that is no text': (study('--config=binary.py'), ['binary.py cannot be loaded']),
+  'config without get_config': (study('--config=empty.py'), ['empty.py has no function get_conf']),
+  'config that returns nothing': (study('--config=none.py'), ['return a ConfigDict, not None']),
+  'config without variants': (study('--config=none.py:x'), ["has no variants; leave out ':x'"]),
+  'config of another study': (study(f'--config={CONFIGS}/noise_aware.py:smoke'), ['lacks bins']),
+  'config without a part': (study('--config.train={}'), ["train has no 'data'; give one"]),
+  'text for a number': (study(*train(epochs='many')), ["'train.epochs' must be a num", "'many'"]),
+  'fraction for a count': (study(*train(batch_size=1.5)), ["'train.batch_size' must be a whole"]),
+  'None for a number': (study(*train(epochs=None)), ["'train.epochs' must be a number", "'None'"]),
+  'text for a list': (study('--config.seeds=abc'), ['Each of seeds must be a whole', "'abc'"]),
+  'text for a truth value': (study(*train(optimizer__nesterov='maybe')), ['nesterov', 'maybe']),
+  'text for a mapping': (study(*train(optimizer__perturbation='sam')), ['mapping such', "'sam'"]),
+  'number for a mapping': (study(*train(augment=5)), ["'train.augment' must be a mapping", "'5'"]),
+  'text for a number not set': (study(*train(optimizer__clip='a')), ['optimizer.clip', 'a number']),
+  'unknown flag': (study('--wrokdir=x'), ["'wrokdir'", 'Did you mean: workdir']),
+  'stray argument': (study('stray'), ["argument 'stray'", '--name=value']),
+  'flag without its value': ([CLASSIFY, '--workdir'], ['workdir']),
+}
+VALUES = {
+  'no seeds': (study('--config.seeds=()'), ['seeds must be a list of at least one number']),
+  'seed twice': (study('--config.seeds=(1,0,1)'), ['seeds has 1 more than once; give it once']),
+  'negative seed': (study('--config.seeds=(-1,)'), ['Each of seeds', 'at least 0', 'got -1']),
+  'fractional seed': (study('--config.seeds=(0.5,)'), ['Each of seeds', 'whole number', '0.5']),
+  'no epochs': (study(*train(epochs=0)), ['epochs must be a number, above 0, got 0.0']),
+  'negative epochs': (study(*train(epochs=-1)), ['epochs', 'above 0', 'got -1.0']),
+  'NaN epochs': (study(*train(epochs='nan')), ['epochs', 'above 0', 'got nan']),
+  'endless epochs': (study(*train(epochs='inf')), ['epochs', 'got inf']),
+  'no batch': (study(*train(batch_size=0)), ['batch_size', 'at least 1, got 0']),
+  'negative batch': (study(*train(batch_size=-4)), ['batch_size', 'at least 1, got -4']),
+  'batch larger than the set': (
+    study(*train(batch_size=999, data__name='digits')), ['is 999', '600 training images; take']),
+  'negative learning rate': (study(*train(optimizer__lr=-1)), ['lr must be', 'at least 0']),
+  'NaN learning rate': (study(*train(optimizer__lr='nan')), ['lr must be', 'got nan']),
+  'text for a learning rate': (study(*train(optimizer__lr='a')), ["'train.optimizer.lr'", "'a'"]),
+  'momentum of 1': (study(*train(optimizer__momentum=1)), ['momentum', 'below 1, got 1.0']),
+  'negative momentum': (study(*train(optimizer__momentum=-0.9)), ['momentum', 'at least 0']),
+  'negative decay': (study(*train(optimizer__weight_decay=-1)), ['weight_decay', 'at least 0']),
+  'negative clip': (study(*train(optimizer__clip=-1)), ['clip must be a number, above 0']),
+  'average that never moves': (study(*train(optimizer__ema=1)), ['ema', 'below 1']),
+  'unknown optimizer': (study(*train(optimizer__name='sdg')), ["'sdg'", "mean 'sgd'?"]),
+  'option of another optimizer': (
+    study(*train(optimizer__name='adam')), ["key of optimizer adam 'momentum'", 'b1, b2']),
+  'unknown schedule': (study(*train(optimizer__schedule__name='cosin')), ["mean 'cosine'?"]),
+  'milestone past the end': (
+    study(*train(optimizer__schedule__milestones='(0.5,1.5)')), ['fractions of the run', '1.5']),
+  'milestones are text': (
+    study(*train(optimizer__schedule__milestones='x')), ['milestones must be a number', "'x'"]),
+  'unknown perturbation': (sam(name='samm'), ["'samm'", "mean 'sam'?"]),
+  'unknown perturbation option': (sam(step=2), ["perturbation sam 'step'", "mean 'steps'?"]),
+  'perturbation without a size': (sam(rho=None), ["'sam' needs 'rho'"]),
+  'negative radius': (sam(rho=-1), ['rho must be a number, at least 0, got -1']),
+  'no ascent steps': (sam(steps=0), ['steps must be a whole number, at least 1, got 0']),
+  'unknown norm': (sam(norm='l3'), ["Unknown norm 'l3'", 'l2, linf']),
+  'batch not divided': (sam(microbatches=3), ['batch_size is 50', '3 microbatches']),
+  'unknown network': (study(*train(model__name='resnet9')), ["'resnet9'", "mean 'resnet8'?"]),
+  'option of another network': (study(*train(model__name='mlp')), ["'mlp' has no option 'width'"]),
+  'unknown network option': (
+    study('--config.train.model={"name": "resnet8", "depht": 9}'), ["has no option 'depht'"]),
+  'option that the name fixes': (
+    study('--config.train.model={"name": "wrn10_1", "depth": 16}'), ["no option 'depth'; remove"]),
+  'network without channels': (study(*train(model__width=0)), ["'width'", 'at least 0.0625']),
+  'unknown precision': (study(*train(model__dtype='float8')), ["'float8'", 'float32, bfloat16']),
+  'negative padding': (study(*train(augment__pad=-1)), ['augment.pad', 'at least 0, got -1']),
+  'padding too wide': (
+    study(*train(augment__mode='reflect', augment__pad=8, data__name='digits')),
+    ['augment.pad is 8', '8 x 8 pixels', 'up to 7']),
+  'unknown padding': (study(*train(augment__mode='wrap')), ["'wrap'", "'reflect'"]),
+  'negative period': (study(*train(checkpoint=-1)), ['checkpoint', 'at least 0, got -1']),
+  'no bins': (study('--config.bins=0'), ['bins must be a whole number, at least 1']),
+  'unknown arm': (study('--config.arms=("sgd","sam")', file=NOISE), ["arms 'sam'", "'asam'?"]),
+  'arm that cannot be': (
+    study('--config.arm.asam.perturbation.rho=-1.0', file=NOISE), ['rho must be', 'got -1.0']),
+  'bits that cannot be': (
+    study('--config.analysis.bits=(8,1)', file=NOISE), ['analysis.bits', 'at least 2', 'got 1']),
+  'too few iterations': (
+    study('--config.analysis.lanczos=1', file=NOISE), ['analysis.lanczos', 'at least 2']),
+}
+DATA = {
+  'missing set': (
+    archive('cifar10'), ["no set 'cifar10'", 'python -m jaxdl.data prepare cifar10']),
+  'misspelt set': (archive('god'), ["no set 'god' (did you mean 'good'?)", 'prepare god']),
+  'no set at all': (study(*train(data__name='')), ['Which set?', 'data.name', 'data.folder']),
+  'name that is a path': (archive('../good'), ["'../good' is not a set's name; use letters"]),
+  'no data folder': (study('--data_dir=nowhere'), ['no folder nowhere (--data_dir)', 'give']),
+  'data folder is a file': (study('--data_dir=empty.py'), ['no folder empty.py (--data_dir)']),
+  'empty data folder': (study('--data_dir='), ['--data_dir is empty', 'leave it out']),
+  'truncated archive': (archive('cut'), ['cut.npz is not a readable', 'prepare cut --overwrite']),
+  'garbled archive': (archive('garbled'), ['garbled.npz is not a readable', 'make it again']),
+  'archive that is text': (archive('text'), ['text.npz is not a readable', 'make it again']),
+  'archive that is a folder': (archive('folder'), ['folder.npz is not a readable']),
+  'archive of other things': (archive('other'), ["neither 'train_images' nor 'test_images'"]),
+  'archive without labels': (archive('bare'), ["'train_images' but no 'train_labels'"]),
+  'garbage for a header': (archive('header'), ['header.npz is not a readable', 'make it again']),
+  'pickled labels': (archive('pickled'), ['train_labels.npy holds Python objects', 'never']),
+  'pickled members': (archive('pickle'), ["neither 'train_images' nor 'test_images'"]),
+  'zip bomb': (archive('bomb'), ['1,099.5 GB of memory', 'GB are free', 'smaller set']),
+  'array larger than its member': (archive('liar'), ['says it holds 3,000,000,000,000 bytes']),
+  'member in another folder': (archive('climber'), ["member '../train_images.npy' is a path"]),
+  'member at the root': (archive('root'), ["member '/tmp/x.npy' is a path"]),
+  'images without channels': (archive('flat'), ['(20, 8, 8)', 'images[..., None]']),
+  'channels first': (archive('first'), ['(20, 3, 8, 8)', 'transpose(0, 2, 3, 1)']),
+  'more labels than images': (archive('longer'), ['has 20 images but 21 labels']),
+  'halves of different sizes': (archive('sizes'), ['(8, 8, 3)', '(9, 9, 3)', 'must agree']),
+  'images in [0, 1]': (archive('unit'), ['float64', '(255 * images).round()']),
+  'images normalised': (archive('normal'), ['must be uint8', 'these lie in -2..2']),
+  'labels without names': (archive('unnamed'), ['from 0 to 1 but 1 classes', 'lie in 0..0']),
+  'negative labels': (archive('negative'), ['labels from -7 to 1', 'must lie in 0..1']),
+  'huge labels': (archive('huge'), ['to 4294967296; number the classes 0, 1, 2']),
+  'fractional labels': (archive('fraction'), ['labels of type float64', 'must be integers']),
+  'unlabelled images': (archive('unlabelled'), ['without a label (-1); leave them out']),
+  'no training images': (archive('untrained'), ["'untrained' has no training images"]),
+  'no test images': (archive('untested'), ["'untested' has no test images", 'make the set again']),
+  'everything held out': (
+    study(*train(data__name='digits', data__validation=5000)), ['hold out 5000', '0..1437']),
+  'more than there are': (
+    study(*train(data__name='digits', data__per_class=5000)), ['5000 asked for; take at most']),
+  'negative subset': (study(*train(data__test=-1)), ['data.test', 'at least 0, got -1']),
+  'no such folder': (folder('nowhere'), ['no folder nowhere; give the folder']),
+  'folder is a file': (folder('empty.py'), ['no folder empty.py']),
+  'folder in a circle': (folder('circle'), ['no folder circle']),
+  'folder without images': (folder('void'), ['void holds no images; expected void/<class>/']),
+  'class without images': (folder('gap'), ['gap/none holds no images; remove it or fill it']),
+  'text with the name of an image': (folder('text'), ['text/a/x.jpg cannot be read', 'remove it']),
+  'truncated image': (folder('cut'), ['cut/a/x.png cannot be read', 'truncated', 'repair']),
+  'image bomb': (folder('bomb'), ['bomb/a/x.png cannot be read', 'decompression bomb']),
+  'a single class': (folder('single'), ["single class 'a'", 'at least two']),
+  'too few images to test': (folder('few'), ["'few' has no test images", 'a tenth']),
+  'images of no size': (folder('photos', *train(data__size=-1)), ['data.size', 'at least 0']),
+  'prepare nothing': (data('prepare'), ['arguments are required: NAME', '--help']),
+  'unknown command': (data('prepaer', 'x'), ["invalid choice: 'prepaer'", '--help']),
+  'prepare what nobody has': (data('prepare', 'nothing'), ["Cannot prepare 'nothing'", '--folder']),
+  'prepare what is there': (data('prepare', 'digits'), ["'digits' is embedded", 'another name']),
+  'prepare once more': (
+    data('prepare', 'good', '--folder', 'photos', '--data_dir', 'archives'),
+    ['good.npz exists; give --overwrite']),
+  'prepare an empty folder': (
+    data('prepare', 'x', '--folder', 'void', '--data_dir', 'archives'), ['void holds no images']),
+  'prepare an unreadable image': (
+    data('prepare', 'x', '--folder', 'cut', '--data_dir', 'archives'), ['cut/a/x.png cannot be']),
+  'prepare below a file': (
+    data('prepare', 'x', '--folder', 'photos', '--data_dir', 'empty.py/x'),
+    ['empty.py is a file; give another']),
+  'prepare without a size': (
+    data('prepare', 'x', '--folder', 'photos', '--size', '0', '--data_dir', 'archives'),
+    ['image size in pixels', 'at least 1, got 0']),
+  'prepare a path': (
+    data('prepare', '../x', '--folder', 'photos', '--data_dir', 'archives'), ["'../x' is not"]),
+  'list a file': (data('list', '--data_dir', 'empty.py'), ['empty.py is a file; give another']),
+  'list nothing': (data('list', '--data_dir', 'nowhere'), ['no folder nowhere; prepare makes it']),
+}
+WORKDIR = {
+  'workdir is a file': (
+    study('--workdir=empty.py', '--config=small.py'), ['empty.py cannot be written', '--workdir=']),
+  'workdir below a file': (
+    study('--workdir=empty.py/x', '--config=small.py'), ['empty.py/x cannot be written', 'choose']),
+  'workdir that cannot be made': (
+    study('--workdir=/proc/x', '--config=small.py'), ['/proc/x cannot be written', 'choose']),
+  'no workdir': (study('--workdir='), ['--workdir is empty', 'leave it out']),
+  'workdir in the photos': (
+    folder('photos', '--workdir=photos/run'), ['photos/run', 'within each other', 'another --wo']),
+  'photos in the workdir': (
+    folder('photos', '--workdir=.'), ['data folder photos', 'within each other', 'another --work']),
+  'workdir of the archives': (archive('good', '--workdir=archives'), ['within each other']),
+  'archives in the workdir': (archive('good', '--workdir=.'), ['within each other']),
+  'workdir of another configuration': (
+    study('--workdir=done', '--config=small.py', *train(optimizer__lr=0.5)),
+    ['lr was 0.1 and is now 0.5', 'another --workdir']),
+  'workdir of another study': (
+    study('--workdir=done', file=NOISE), ['holds a run of classify, not one of noise_aware']),
+  'workdir of another program': (
+    study('--workdir=project', '--config=small.py'), ['project holds other files', '--workdir=']),
+  'damaged record of a stage': (
+    study('--workdir=torn', '--config=small.py'), ['seed-0/stage.json is damaged', 'delete torn/']),
+  'damaged result of a stage': (
+    study('--workdir=halved', '--config=small.py'), ['seed-0/DONE is damaged', 'delete halved/se']),
+  'checkpoint of another model': (
+    study('--workdir=swapped', '--config=small.py'),
+    ['belongs to another model', 'state/params/head/bias is not in', 'another --workdir']),
+  'no such device': (study(f'--platform={ABSENT}'), [f'finds no {ABSENT} here', '--platform=cpu']),
+  'unknown platform': (study('--platform=gpuu'), ["'gpuu'", 'cpu, gpu, tpu']),
+  'negative devices': (study('--devices=-1'), ['--devices', 'at least 1', '-1']),
+  'text for devices': (study('--devices=all'), ['devices', 'all']),
+  'more devices than there are': (
+    study('--devices=3', '--config=small.py'), ['--devices=3', 'has only 2'],
+    {'XLA_FLAGS': '--xla_force_host_platform_device_count=2'}),
+  'batch that the devices do not divide': (
+    study('--devices=2', '--config=small.py', *train(batch_size=25)),
+    ['25 does not divide over 2 devices', '24 or 26', '--devices']),
+  'unknown mode': (study('--mode=fast'), ["'fast'", 'jit, pmap, shard_map']),
+}
+CASES = CONFIG | VALUES | DATA | WORKDIR
+
+
+def test_there_are_enough_cases():
+  assert len(CASES) == sum(map(len, (CONFIG, VALUES, DATA, WORKDIR))) >= 45
+
+
+class Witness:
+  """Leaves a file behind when it is unpickled."""
+
+  def __reduce__(self):
+    return (open, ('unpickled', 'w'))
+
+
+def write_archives(where):
+  where.mkdir()
+  images = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3), np.uint8)
+  labels = np.arange(20) % 2
+  whole = {
+    'train_images': images, 'train_labels': labels, 'test_images': images, 'test_labels': labels
+  }
+  save = lambda name, **changed: np.savez(where / f'{name}.npz', **(whole | changed))
+  save('good')
+  good = (where / 'good.npz').read_bytes()
+  (where / 'cut.npz').write_bytes(good[: len(good) // 2])
+  (where / 'garbled.npz').write_bytes(good.replace(images.tobytes()[:9], b'\0' * 9))
+  (where / 'text.npz').write_text('no archive')
+  (where / 'folder.npz').mkdir()
+  save('flat', train_images=images[..., 0])
+  save('first', train_images=images.transpose(0, 3, 1, 2))
+  save('longer', train_labels=np.arange(21) % 2)
+  save('sizes', test_images=np.zeros((20, 9, 9, 3), np.uint8))
+  save('unit', train_images=images / 255)
+  save('normal', train_images=images / 63.75 - 2)
+  save('unnamed', label_names=['a'])
+  save('negative', train_labels=-7 * labels)
+  save('huge', train_labels=labels * 2**32)
+  save('fraction', train_labels=labels / 2)
+  save('unlabelled', train_labels=labels - 1)
+  save('untrained', train_images=images[:0], train_labels=labels[:0])
+  save('untested', test_images=images[:0], test_labels=labels[:0])
+  save('pickled', train_labels=np.array([Witness()] * 20))
+  trap, empty = pickle.dumps(Witness()), npy((0, 1, 1, 3))
+  write_zip(where / 'other.npz', {'weights.npy': empty, 'README': b'x'})
+  write_zip(where / 'bare.npz', {'train_images.npy': empty})
+  write_zip(where / 'header.npz', {'train_images.npy': b'\x93NUMPY\x01\x00\x40\x00' + b'{(' * 32})
+  write_zip(where / 'pickle.npz', {'train_images.pkl': trap, 'train_images': trap})
+  write_zip(where / 'bomb.npz', {'train_images.npy': npy((2**40,))}, len(npy((2**40,))) + 2**40)
+  write_zip(where / 'liar.npz', {'train_images.npy': npy((10**6, 1000, 1000, 3))})
+  write_zip(where / 'climber.npz', {'../train_images.npy': empty})
+  write_zip(where / 'root.npz', {'/tmp/x.npy': empty})
+
+
+def npy(shape):
+  """The head of an .npy file of bytes."""
+  head = repr({'descr': '|u1', 'fortran_order': False, 'shape': shape}).encode()
+  return b'\x93NUMPY\x01\x00' + len(head).to_bytes(2, 'little') + head
+
+
+def write_zip(path, members, declared=None):
+  """A zip file, whose first member says it has the `declared` size."""
+  with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as file:
+    for name, content in members.items():
+      file.writestr(name, content)
+    if declared:
+      file.filelist[0].file_size = declared
+
+
+def png(side):
+  """The head of a black image and none of its pixels."""
+  chunk = lambda k, d: struct.pack('>I', len(d)) + k + d + struct.pack('>I', zlib.crc32(k + d))
+  head = struct.pack('>IIBBBBB', side, side, 8, 2, 0, 0, 0)
+  return b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', head) + chunk(b'IDAT', b'') + chunk(b'IEND', b'')
+
+
+def write_photos(where):
+  tree = {name: 'ab' for name in ('photos', 'gap', 'text', 'cut', 'bomb', 'few')}
+  for name, classes in {**tree, 'single': 'a'}.items():
+    for c in classes:
+      (where / name / c).mkdir(parents=True)
+      for i in range(2 if name == 'few' else 6):
+        Image.new('RGB', (8, 8), (i, 0, 0)).save(where / name / c / f'{i}.png')
+  (where / 'void').mkdir()
+  (where / 'gap' / 'none').mkdir()
+  (where / 'text' / 'a' / 'x.jpg').write_text('no image')
+  noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+  Image.fromarray(noise).save(where / 'cut' / 'a' / 'x.png')
+  whole = (where / 'cut' / 'a' / 'x.png').read_bytes()
+  (where / 'cut' / 'a' / 'x.png').write_bytes(whole[: len(whole) // 2])
+  (where / 'bomb' / 'a' / 'x.png').write_bytes(png(100_000))
+  (where / 'circle').symlink_to('circle')
+
+
+def write_configs(where):
+  (where / 'syntax.py').write_text('x = 1\ndef get_config(:\n')
+  (where / 'imports.py').write_text('import no_such_module\n')
+  (where / 'binary.py').write_bytes(b'\xff\xfe\x00get_config')
+  (where / 'empty.py').write_text('x = 1\n')
+  (where / 'none.py').write_text('def get_config():\n  pass\n')
+  (where / 'small.py').write_text(SMALL.format(config=str(CONFIGS / 'classify.py')))
+
+
+def write_runs(where, run):
+  done = run(study('--workdir=done', '--config=small.py'), where)
+  assert done.code == 0, done.err
+  for name in ('torn', 'halved', 'swapped'):
+    shutil.copytree(where / 'done', where / name)
+  (where / 'torn' / 'seed-0' / 'stage.json').write_text('{"finger')
+  (where / 'halved' / 'seed-0' / 'DONE').write_text('{}')
+  (where / 'swapped' / 'seed-0' / 'DONE').unlink()
+  shutil.rmtree(where / 'swapped' / 'seed-0' / 'checkpoints')
+  with Checkpoints(where / 'swapped' / 'seed-0' / 'checkpoints') as checkpoints:
+    checkpoints.save(2, {'state': {'params': {'hidden1': {'kernel': np.zeros((64, 4))}}}})
+  (where / 'project').mkdir()
+  (where / 'project' / 'config.json').write_text(json.dumps({'mine': True}))
+
+
+@pytest.fixture(scope='module')
+def machine():
+  with Preloaded() as preloaded:
+    yield preloaded
+
+
+@pytest.fixture(scope='module')
+def sandbox(machine, tmp_path_factory):
+  where = tmp_path_factory.mktemp('sandbox')
+  write_archives(where / 'archives')
+  write_photos(where)
+  write_configs(where)
+  write_runs(where, machine.run)
+  return where
+
+
+def contents(where):
+  """path -> hash of every file, and the folders."""
+  digest = lambda p: hashlib.sha256(p.read_bytes()).hexdigest() if p.is_file() else None
+  return {str(p.relative_to(where)): digest(p) for p in where.rglob('*')}
+
+
+def check(done, fragments):
+  assert done.code == 2, f'{done.code}: {done.err}'
+  assert 'Traceback' not in done.err and len(done.err.strip().splitlines()) <= 3, done.err
+  assert all(fragment in done.err for fragment in fragments), done.err
+
+
+@pytest.mark.parametrize('name', CASES)
+def test_it_is_one_sentence_and_nothing_changes(name, sandbox, machine):
+  command, fragments, *environment = CASES[name]
+  before = contents(sandbox)
+  done = machine.run(command, sandbox, **(environment[0] if environment else {}))
+  check(done, fragments)
+  after = contents(sandbox)
+  if name == 'checkpoint of another model':  # found by the stage itself, when it goes on
+    assert done.out == '[1/2] seed-0: goes on\n'
+    assert before.pop('swapped/run.json') and after.pop('swapped/run.json')  # the last command
+  else:
+    assert done.out == ''
+  assert after == before
+
+
+@pytest.mark.parametrize('name', ['unknown nested key', 'prepare once more'])
+def test_a_new_interpreter_says_the_same(name, sandbox, machine):
+  command, fragments = CASES[name]
+  alone = plain(['-m', *command[1:]] if command[0] == '-m' else command, sandbox)
+  check(alone, fragments)
+  assert alone == machine.run(command, sandbox)
+
+
+def test_a_device_asked_for_in_the_environment(sandbox):
+  done = plain(study(), sandbox, JAX_PLATFORMS={'gpu': 'cuda'}.get(ABSENT, ABSENT))
+  check(done, ['JAX finds no', '--platform=cpu'])
+  assert not (sandbox / 'new').exists()
+
+
+def test_what_is_right_is_not_refused(sandbox, machine):
+  photos = folder('photos', *train(data__size=6), '--dry_run')
+  for command in (archive('good', *train(batch_size=20), '--dry_run'), photos, sam(steps=2)):
+    done = machine.run([*command, '--dry_run'], sandbox)
+    assert done.code == 0 and 'to do' in done.out, done.err
+
+
+def test_a_bug_keeps_its_traceback_and_debugging_shows_where(sandbox, machine):
+  (sandbox / 'bug.py').write_text('def get_config(variant=""):\n  return {}["epochs"]\n')
+  done = machine.run(study('--config=bug.py'), sandbox)
+  assert done.code == 1 and 'Traceback' in done.err and "KeyError: 'epochs'" in done.err
+  done = machine.run(study(*train(epochs=-1)), sandbox, JAXDL_DEBUG='1')
+  assert done.code == 1 and 'Traceback' in done.err and 'recipe.py' in done.err
+  (sandbox / 'bug.py').unlink()
