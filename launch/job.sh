@@ -63,7 +63,11 @@ again() {
 
 attach() {
   [[ -f $dir/log ]] || stop "there is no job in $dir."
-  tail -n 1000 -f --pid="$(<"$dir/pid")" "$dir/log"
+  if is_running; then
+    tail -n 1000 -f --pid="$(<"$dir/pid")" "$dir/log"
+  else
+    tail -n 1000 "$dir/log"
+  fi
   while is_running; do sleep 0.2; done
   status
   [[ ! -f $dir/exit_code ]] || exit "$(<"$dir/exit_code")"

@@ -39,7 +39,7 @@ def clean(environment):
   return kept | {k: str(v) for k, v in environment.items()}
 
 
-def until(condition, seconds=20):
+def until(condition, seconds=60):
   end = time.monotonic() + seconds
   while not condition():
     assert time.monotonic() < end, 'timed out'
@@ -117,16 +117,23 @@ def note(number, frame):
 for number in (signal.SIGTERM, signal.SIGINT):
   signal.signal(number, note)
 
+def fail_when_all_run(code):
+  while len(list(folder.glob('process-?'))) < int(os.environ['JAX_NUM_PROCESSES']):
+    time.sleep(0.02)
+  sys.exit(code)
+
 def save_when_told(seconds=0):
   while not signals:
     time.sleep(0.02)
   time.sleep(seconds)
   sys.exit(75)
 
-(folder / f'process-{rank}').write_text(json.dumps({
+part = folder / f'part-{rank}'
+part.write_text(json.dumps({
   'pid': os.getpid(), 'argv': sys.argv[2:],
   'variables': {k: v for k, v in os.environ.items() if k.startswith(('JAX_', 'CUDA_'))},
 }))
+part.rename(folder / f'process-{rank}')  # it appears whole
 print('process', rank, 'speaks', flush=True)
 """
 
@@ -151,7 +158,6 @@ def processes(tmp_path):
 
 def started(folder, count):
   until(lambda: all((folder / f'process-{r}').exists() for r in range(count)))
-  time.sleep(0.1)  # the file is there before it is whole
   return [json.loads((folder / f'process-{r}').read_text()) for r in range(count)]
 
 
@@ -170,7 +176,7 @@ def is_alive(pid):
 def test_every_process_is_told_its_place_and_gets_the_command_as_it_was_given(processes, tmp_path):
   arguments = ['two words', "it's $HOME", '--x=a,b']
   done = processes(3, '', *arguments)
-  out, err = done.communicate(timeout=20)
+  out, err = done.communicate(timeout=60)
   assert done.returncode == 0, err
   found = started(tmp_path, 3)
   for rank, process in enumerate(found):
@@ -186,8 +192,9 @@ def test_every_process_is_told_its_place_and_gets_the_command_as_it_was_given(pr
 
 
 def test_a_failed_process_ends_the_others_and_gives_its_code(processes, tmp_path):
-  done = processes(3, 'sys.exit(7) if rank == "1" else time.sleep(60)', options=['--grace=1'])
-  _, err = done.communicate(timeout=20)
+  rest = 'fail_when_all_run(7) if rank == "1" else time.sleep(60)'
+  done = processes(3, rest, options=['--grace=1'])
+  _, err = done.communicate(timeout=60)
   assert done.returncode == 7, err
   assert 'Process 1 ended with exit code 7' in err and 'process 1 speaks' in err
   assert 'Killed' not in err and 'Terminated' not in err  # the shell's own notes
@@ -197,7 +204,7 @@ def test_a_failed_process_ends_the_others_and_gives_its_code(processes, tmp_path
 def test_a_killed_process_ends_the_others(processes, tmp_path):
   done = processes(2, 'save_when_told()')
   os.kill(started(tmp_path, 2)[1]['pid'], signal.SIGKILL)
-  _, err = done.communicate(timeout=20)
+  _, err = done.communicate(timeout=60)
   assert done.returncode == 128 + signal.SIGKILL, err
   assert signals(tmp_path, 0) == [signal.SIGTERM]
 
@@ -206,7 +213,7 @@ def test_ctrl_c_reaches_every_process_once(processes, tmp_path):
   done = processes(2, 'save_when_told(0.5)')
   started(tmp_path, 2)
   os.killpg(done.pid, signal.SIGINT)  # what a terminal does
-  _, err = done.communicate(timeout=20)
+  _, err = done.communicate(timeout=60)
   assert done.returncode == SAVED, err
   assert [signals(tmp_path, r) for r in range(2)] == [[signal.SIGINT]] * 2
   command = shlex.split(err.splitlines()[-1])
@@ -219,7 +226,7 @@ def test_a_stop_is_passed_on_and_nobody_who_saves_is_hurried(processes, tmp_path
   done = processes(2, rest, options=['--grace=10'])
   started(tmp_path, 2)
   done.send_signal(signal.SIGTERM)
-  _, err = done.communicate(timeout=20)
+  _, err = done.communicate(timeout=60)
   assert done.returncode == SAVED, err
   assert [signals(tmp_path, r) for r in range(2)] == [[signal.SIGTERM]] * 2
 
@@ -227,14 +234,14 @@ def test_a_stop_is_passed_on_and_nobody_who_saves_is_hurried(processes, tmp_path
 def test_one_process_stopped_by_itself_stops_the_others(processes, tmp_path):
   done = processes(2, 'save_when_told()', options=['--grace=1'])
   os.kill(started(tmp_path, 2)[1]['pid'], signal.SIGTERM)
-  assert done.wait(timeout=20) == SAVED
+  assert done.wait(timeout=60) == SAVED
   assert signals(tmp_path, 0) == [signal.SIGTERM]
 
 
 def test_a_failure_while_saving_is_a_failure(processes, tmp_path):
   rest = '(sys.exit(75), None) if rank == "0" else (time.sleep(0.6), sys.exit(1))'
   done = processes(2, rest, options=['--grace=5'])
-  assert done.wait(timeout=20) == 1
+  assert done.wait(timeout=60) == 1
 
 
 @pytest.mark.skipif(not shutil.which('setpriv'), reason='setpriv is not installed')
@@ -242,7 +249,7 @@ def test_no_process_is_left_behind_when_the_script_is_killed(processes, tmp_path
   done = processes(2, 'save_when_told()')
   found = started(tmp_path, 2)
   done.kill()
-  done.wait(timeout=20)
+  done.wait(timeout=60)
   until(lambda: not any(is_alive(p['pid']) for p in found))
   assert [signals(tmp_path, r) for r in range(2)] == [[signal.SIGTERM]] * 2
 
@@ -259,7 +266,7 @@ def test_gpus_are_shared_out(processes, tmp_path):
   assert shares(done) == [f'CUDA_VISIBLE_DEVICES={s}' for s in ('7,6', '5,4', '3,2')]
   done = run('local_multiprocess.sh', *plan, CUDA_VISIBLE_DEVICES='0,1,2,3')
   assert done.returncode == 2 and 'need 6 GPUs' in done.stderr and 'names 4' in done.stderr
-  processes(2, '', options=['--gpus_per_process=1']).communicate(timeout=20)
+  processes(2, '', options=['--gpus_per_process=1']).communicate(timeout=60)
   assert [p['variables']['CUDA_VISIBLE_DEVICES'] for p in started(tmp_path, 2)] == ['0', '1']
 
 
@@ -531,7 +538,7 @@ def test_near_the_time_limit_the_run_saves_and_the_job_is_requeued(cluster):
   job = cluster('--a=b c', SLURM_NNODES=2, SLURM_GPUS_ON_NODE=4, SLURM_CPUS_PER_TASK=16)
   until((cluster.repository / 'ran').exists)
   job.send_signal(signal.SIGUSR1)
-  out, _ = job.communicate(timeout=20)
+  out, _ = job.communicate(timeout=60)
   assert job.returncode == SAVED, out
   srun, *others = cluster.calls()
   assert srun[:5] == ['srun', '--nodes=2', '--ntasks=2', '--ntasks-per-node=1', '--gpu-bind=none']
@@ -545,14 +552,14 @@ def test_a_job_that_its_user_stops_is_not_requeued(cluster):
   job = cluster()
   until((cluster.repository / 'ran').exists)
   os.kill(cluster.step(), signal.SIGTERM)  # scancel --signal=TERM 7
-  assert job.wait(timeout=20) == SAVED
+  assert job.wait(timeout=60) == SAVED
   assert [c[0] for c in cluster.calls()] == ['srun']
 
 
 @pytest.mark.parametrize('code', [0, 1])
 def test_a_job_that_ends_passes_its_code_on(cluster, code):
   job = cluster(f'--code={code}')
-  out, _ = job.communicate(timeout=20)
+  out, _ = job.communicate(timeout=60)
   assert job.returncode == code and f'Exit code {code}' in out
   assert [c[0] for c in cluster.calls()] == ['srun']
   assert json.loads((cluster.repository / 'ran').read_text()) == [[f'--code={code}'], None]
@@ -590,3 +597,44 @@ def test_sbatch_reads_its_options_before_the_first_command():
   options = [line for line in lines if line.startswith('#SBATCH ')]
   assert lines[1:1 + len(options)] == options
   assert '#SBATCH --signal=B:USR1@120' in options and '#SBATCH --open-mode=append' in options
+
+
+# --- the guide
+
+
+def guide_commands():
+  blocks = re.findall(r'```bash\n(.*?)```', (ROOT / 'docs' / 'CLUSTERS.md').read_text(), re.S)
+  lines = '\n'.join(blocks).replace('\\\n', ' ').splitlines()
+  return [words for line in lines if (words := shlex.split(line, comments=True))]
+
+
+@pytest.mark.parametrize('command', guide_commands(), ids=' '.join)
+def test_commands_of_the_guide_are_accepted(command):
+  words = [w for w in command if not re.match(r'[A-Z_]+=', w) and not w.startswith('>')]
+  if words[0] == 'sbatch' and words[-1] == 'array.sbatch':
+    return  # what sweep.py has printed
+  if words[0] == 'sbatch':
+    script = words.index('launch/slurm.sbatch')
+    gpus = dict(w.lstrip('-').split('=') for w in words[1:script])
+    variables = {
+      'SLURM_NNODES': gpus.get('nodes', 1), 'SLURM_GPUS_ON_NODE': gpus['gpus-per-node'],
+      'SLURM_NTASKS_PER_NODE': gpus.get('ntasks-per-node', 1),
+    }
+    done = run('slurm.sbatch', f'--python={sys.executable}', '--dry_run', *words[script + 1:],
+               **variables)
+  elif words[0] == 'bash':
+    name, arguments = pathlib.Path(words[1]).name, words[2:]
+    if name == 'slurm.sbatch':
+      arguments.insert(0, f'--python={sys.executable}')
+    else:
+      arguments.insert(arguments.index('--') if '--' in arguments else len(arguments), '--dry_run')
+    done = run(name, *arguments)
+  elif words[1] == 'launch/sweep.py':
+    done = subprocess.run([sys.executable, *words[1:]], cwd=ROOT, text=True, capture_output=True,
+                          check=False)
+  else:
+    assert words[0] == 'gcloud' or (ROOT / words[1]).is_file(), words
+    return
+  assert done.returncode == 0 and done.stdout, done.stderr
+  studies = [w for w in words if w.startswith('experiments/')]
+  assert all((ROOT / w).is_file() for w in studies)
