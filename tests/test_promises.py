@@ -315,6 +315,18 @@ def test_a_finished_run_is_left_alone(straight):
   assert straight.files() == before
 
 
+def test_a_damaged_final_checkpoint_is_trained_again_from_the_one_before(home, straight):
+  study = Study(home, 'damaged')
+  study.finish(OFTEN)
+  for file in (study.checkpoints / '120').rglob('manifest.ocdbt'):
+    file.write_bytes(b'')
+  (study.folder / 'DONE').unlink()
+  said = study.finish(OFTEN)
+  assert 'Checkpoint 120' in said and 'cannot be read' in said
+  assert study.steps() == [118, 120]
+  assert_same(straight, study)
+
+
 def test_a_loss_that_is_not_finite_fails_the_run(home):
   study = Study(home, 'diverges')
   said = sentence(study.start('--config.train.optimizer.lr=1e38'), 1)
