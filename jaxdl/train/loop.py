@@ -173,6 +173,7 @@ def fit(
       return layout.gather(state)
     saved, good, logged = n, {}, n
     batches = iter(data.batches(n)) if streaming else None
+    asks = 1 if jax.process_count() == 1 else 10  # agreeing on a stop waits for the devices
     with (
       open_writer(workdir, resume_step=n) as writer,
       Progress(label, steps, n, data.batch_size) as progress,
@@ -191,7 +192,7 @@ def fit(
         jax.block_until_ready(before)  # run at most one dispatch ahead, so that a stop is prompt
         n += k
         progress.update(n)
-        stop = interrupt.requested()
+        stop = (n == event or k > 1 or n % asks == 0) and interrupt.requested()
         if not (n == event or stop):
           continue
         checkpoints.check()
