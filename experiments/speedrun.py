@@ -6,6 +6,7 @@ configs/speedrun.py for the papers, the claim, the variants and the commands.
 
 import functools
 import inspect
+import json
 import time
 
 import jax
@@ -39,7 +40,7 @@ from jaxdl.train.evaluate import classification, predict
 from jaxdl.train.loop import Every, fit
 from jaxdl.train.metrics import read_metrics
 from jaxdl.train.recipe import check_task
-from jaxdl.train.stages import Stage
+from jaxdl.train.stages import Stage, write_json
 from jaxdl.train.step import grad_step
 from jaxdl.train.tta import with_views
 from jaxdl.viz.curves import learning_curves, lines
@@ -53,6 +54,7 @@ KEYS = (
   'batch_size', 'optimizer', 'evaluate', 'checkpoint', 'log',
 )  # fmt: skip
 WHITENING_IMAGES = 5_000
+TIMES = 'times.json'
 JORDAN = 'Jordan 2024, airbench94: one A100, mean of 1000 runs'
 MUON = 'airbench94_muon: one A100, mean of 200 runs'
 PAPER = {  # (arm, metric) -> published value, source
@@ -213,10 +215,13 @@ def train(config, seed, context):
   for name, what in (('training', 'seconds'), ('processor', 'processor')):
     per_step = clock.per_step(what)
     seconds[name] = None if per_step is None else steps * per_step
+  # Not part of the result, which is the same whenever and wherever the run was made.
+  write_json(
+    context.directory / TIMES, {'platform': jax.devices()[0].platform, 'seconds': seconds}
+  )
   return {
-    'platform': jax.devices()[0].platform,
     'steps': steps, 'images': steps * batch_size, 'parameters': count_params(state.params),
-    'test': evaluate(state), 'views': seen, 'seconds': seconds,
+    'test': evaluate(state), 'views': seen,
   }
 
 
@@ -233,7 +238,10 @@ def training_time(results):
 
 
 def write_report(c, configs, context):
-  runs = {a: [context.results[f'{a}-{s}'] for s in c.seeds] for a in c.arms}
+  times = lambda name: json.loads((context.directories[name] / TIMES).read_text())
+  runs = {
+    a: [{**context.results[f'{a}-{s}'], **times(f'{a}-{s}')} for s in c.seeds] for a in c.arms
+  }
   logs = {
     a: [read_metrics(context.directories[f'{a}-{s}'] / 'metrics.jsonl') for s in c.seeds]
     for a in c.arms
