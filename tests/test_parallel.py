@@ -1,5 +1,7 @@
 """Many devices give what one gives: every mode, every kind of data, there and back."""
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -144,6 +146,22 @@ def test_a_checkpoint_goes_from_some_devices_to_others(tmp_path, there, back):
   got = go('moved', 10, back)
   assert seen == [10]
   chex.assert_trees_all_close(plain(want), plain(got), rtol=1e-4, atol=1e-6)
+
+
+def test_weights_are_read_where_those_devices_are_not(tmp_path):
+  init, step, data, _ = tiny.setup(norm=False)
+  state = fit(init=init, step=step, data=data, steps=2, workdir=tmp_path,
+              layout=Layout('shard_map', FOUR))
+  read = (
+    'import jax; from jaxdl.train.checkpoint import load_variables;'
+    f'params, _ = load_variables({str(tmp_path)!r}); assert jax.device_count() == 1;'
+    "print(repr(float(params['head']['kernel'].sum())))"
+  )
+  environment = os.environ | {'XLA_FLAGS': ''}
+  done = subprocess.run([sys.executable, '-c', read], env=environment, capture_output=True,
+                        text=True, check=False)
+  assert done.returncode == 0, done.stderr
+  assert float(done.stdout) == pytest.approx(float(state.params['head']['kernel'].sum()))
 
 
 def test_resume_on_the_same_devices_is_bitwise(tmp_path):

@@ -36,7 +36,8 @@ def get_config(variant=''):
     'optimizer': {
       'name': 'sgd', 'lr': 0.1, 'momentum': 0.9, 'nesterov': False, 'weight_decay': 1e-4,
       'schedule': {'name': 'steps', 'milestones': (0.5, 0.75), 'factor': 0.1},
-      'clip': placeholder(float), 'ema': placeholder(float), 'perturbation': placeholder(ConfigDict),
+      'clip': placeholder(float), 'ema': placeholder(float),
+      'perturbation': placeholder(ConfigDict),
     },
     'log': 100, 'evaluate': 1950, 'checkpoint': 1950,
   }, convert_dict=True)

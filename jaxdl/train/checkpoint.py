@@ -251,7 +251,10 @@ def load_variables(directory, like=None):
     if step is None:
       raise FileNotFoundError(f'No complete checkpoint in {directory}: train it first.')
     try:
-      state = _verified(manager.restore(step, args=ocp.args.StandardRestore()))['state']
+      saved = manager.item_metadata(step)
+      # As NumPy arrays: the devices that it was saved on need not be there.
+      host = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), getattr(saved, 'tree', saved))
+      state = _verified(manager.restore(step, args=ocp.args.StandardRestore(host)))['state']
     except _NOT_DAMAGE:
       raise
     except Exception as error:  # whatever a damaged file makes Orbax raise

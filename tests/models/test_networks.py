@@ -296,7 +296,7 @@ def test_shortcut_a_centres_the_channels(stride, size):
     (lambda: create('zzz', K), ["Unknown model 'zzz'", 'resnet8', 'mlp']),
     (lambda: create('resnet8', K, shortcut='C'), ["'A' or 'B'", "'C'"]),
     (lambda: create('resnet18', K, stem='mnist'), ["'cifar' or 'imagenet'", "'mnist'"]),
-    (lambda: create('resnet8', K, width=0.0), ["'width' of the model 'resnet8'", 'at least 0.0625']),
+    (lambda: create('resnet8', K, width=0.0), ["'width' of the model", 'at least 0.0625']),
     (lambda: create('resnet8', K, widths=(1, 2, 3)), ["'resnet8' has no option 'widths'"]),
     (lambda: create('wrn16_4', K, depth=40), ["'wrn16_4' has no option 'depth'"]),
     (lambda: create('wrn16_4', K, dropout=1.0), ["'dropout'", 'at least 0 and below 1']),
