@@ -10,6 +10,8 @@ JAX's own, so grad, jvp, Hessian-vector products, vmap and scan work as before. 
   forward chain into the transposes that its own weight gradient needs, and recomputes it there.
 * A depthwise convolution becomes multiply-adds over shifted images, a convolution of a few groups
   (that of several networks under vmap is one) as many plain ones.
+* A convolution with at most 16 channels on either side makes several neighbouring pixels at once:
+  XLA gives only wider ones to its fast library.
 """
 
 import functools
@@ -30,6 +32,8 @@ _CHUNK_BYTES = 3 << 20  # of patches in one step of a weight gradient: about wha
 _MAX_CHUNK = 16
 _MAX_TAPS = 128  # a larger kernel would only bloat the program
 _MAX_GROUPS = 16
+_NARROW = 16  # channels: XLA has its fast library do what is wider
+_MAX_PIXELS = 8
 _THP = '/sys/kernel/mm/transparent_hugepage/enabled'
 
 _installed = False
@@ -85,7 +89,8 @@ def _rule(stock, ctx, lhs, rhs, **params):
   return mlir.lower_fun(lowered, multiple_results=False)(ctx, lhs, rhs)
 
 
-def _rewrite(ctx, *, dimension_numbers, feature_group_count, batch_group_count, **_):
+def _rewrite(ctx, *, dimension_numbers, feature_group_count, batch_group_count, window_strides,
+             lhs_dilation, rhs_dilation, **_):
   """The function that computes a convolution better than XLA does, or None."""
   (x, w), (y,), d = ctx.avals_in, ctx.avals_out, dimension_numbers
   if x.ndim < 3 or not all(isinstance(n, int) for n in (*x.shape, *w.shape)):
@@ -103,6 +108,13 @@ def _rewrite(ctx, *, dimension_numbers, feature_group_count, batch_group_count, 
         return _weight_gradient
     if 1 < max(feature_group_count, batch_group_count) <= _MAX_GROUPS:
       return _by_group
+    ungrouped = feature_group_count == batch_group_count == 1
+    one_by_one = window_strides[-1] == lhs_dilation[-1] == rhs_dilation[-1] == 1
+    if x.ndim == 4 and ungrouped and one_by_one and not backward:
+      taps, size = w.shape[d.rhs_spec[-1]], x.shape[d.lhs_spec[-1]]
+      pixels = _pixels(channels, features, taps, size, y.shape[d.out_spec[-1]])
+      if pixels > 1:
+        return functools.partial(_narrow, pixels)
   if _is_canonical(d, x.ndim) or jnp.issubdtype(x.dtype, jnp.complexfloating):
     return None
   return _canonical
@@ -150,6 +162,38 @@ def _canonical(lhs, rhs, *, shape, dimension_numbers, **params):
     _channels_last(lhs, d.lhs_spec), _kernel_last(rhs, d.rhs_spec), dimension_numbers=numbers,
     **params,
   )
+  return _from(y, (d.out_spec[0], *d.out_spec[2:], d.out_spec[1]))
+
+
+def _pixels(channels, features, taps, size, positions):
+  """How many neighbouring pixels a narrow convolution makes at once; 1 for a wide one.
+
+  Enough to be wide; the library needs more for an odd number of input channels to be fast. A kernel
+  wider than the image would be worse than before.
+  """
+  if max(channels, features) > _NARROW or taps == 1:
+    return 1
+  wide = 2 * _NARROW if channels % 2 else _NARROW
+  most = min(_MAX_PIXELS, size - taps + 1)
+  fits = (p for p in range(2, most + 1) if positions % p == 0 and p * features > wide)
+  return next(fits, 1)
+
+
+def _narrow(p, lhs, rhs, *, shape, dimension_numbers, window_strides, **params):
+  """Each output position makes p pixels, by a kernel that holds p copies side by side.
+
+  A kernel k wide becomes k + p - 1 wide, its stride p; each of the p * features outputs reads k of
+  these columns and has zeros in the others. What comes out is the image itself, once reshaped.
+  """
+  d = dimension_numbers
+  x, w = _channels_last(lhs, d.lhs_spec), _kernel_last(rhs, d.rhs_spec)
+  beside = [jnp.pad(w, ((0, 0), (i, p - 1 - i), (0, 0), (0, 0))) for i in range(p)]
+  last = (0, 3, 1, 2)
+  y = _PRIMITIVE.bind(
+    x, jnp.concatenate(beside, -1), window_strides=(*window_strides[:-1], p),
+    dimension_numbers=lax.ConvDimensionNumbers(last, (3, 2, 0, 1), last), **params,
+  )
+  y = y.reshape(*y.shape[:2], -1, w.shape[-1])
   return _from(y, (d.out_spec[0], *d.out_spec[2:], d.out_spec[1]))
 
 

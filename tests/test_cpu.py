@@ -44,6 +44,11 @@ CASES = {
   '3x3 stride 2 torch': case((4, 8, 8, 3), (3, 3, 3, 4), 2, TORCH),
   '3x3 stride 2 torch odd': case((4, 7, 7, 3), (3, 3, 3, 4), 2, TORCH),
   '5x3 stride (1, 2)': case((4, 9, 8, 3), (5, 3, 3, 4), (1, 2), ((2, 2), (0, 1))),
+  'narrow': case((2, 4, 8, 8), (3, 3, 8, 8)),
+  'narrow stride (2, 1)': case((2, 5, 12, 4), (3, 3, 4, 6), (2, 1), TORCH),
+  'narrow to one pixel': case((2, 5, 8, 16), (3, 5, 16, 1), 1, ((1, 1), (3, 1))),
+  'narrow odd': case((2, 3, 8, 3), (3, 3, 3, 9), 1, 'VALID'),
+  'narrow channels first': case((2, 8, 4, 8), (16, 8, 3, 3), 1, 'SAME', None),
   '1x1': case((4, 6, 6, 3), (1, 1, 3, 4)),
   '1x1 stride 2': case((4, 6, 6, 3), (1, 1, 3, 4), 2),
   '1x1 stride 2 odd padded': case((4, 7, 7, 3), (1, 1, 3, 4), 2, ((1, 1), (0, 1))),
@@ -127,6 +132,23 @@ def test_weight_gradient_has_no_convolution(name):
   assert 'stablehlo.convolution' not in jax.jit(pullback).lower(dy).as_text()
   cpu.uninstall()
   assert 'stablehlo.convolution' in jax.jit(pullback).lower(dy).as_text()
+
+
+@pytest.mark.parametrize('image, kernel, window', [
+  ((2, 32, 32, 16), (3, 3, 16, 16), (3, 4, 16, 32)),
+  ((2, 32, 32, 3), (3, 3, 3, 16), (3, 6, 3, 64)),
+  ((2, 28, 28, 1), (5, 5, 1, 6), (5, 11, 1, 42)),
+  ((2, 32, 32, 3), (3, 3, 3, 17), (3, 3, 3, 17)),
+  ((2, 8, 8, 16), (1, 1, 16, 16), (1, 1, 16, 16)),
+  ((2, 4, 4, 4), (3, 3, 4, 4), (3, 3, 4, 4)),
+])
+def test_narrow_convolutions_are_made_wide(image, kernel, window):
+  x, w = arrays(image, kernel)
+  f = lambda x, w: lax.conv_general_dilated(x, w, (1, 1), 'SAME', dimension_numbers=NHWC)
+  text = jax.jit(f).lower(x, w).as_text()
+  (found,) = re.findall(r'stablehlo.convolution.*tensor<\S+>, tensor<([\dx]+)xf32>', text)
+  assert found == 'x'.join(map(str, window))
+  assert_close(*both(f, x, w))
 
 
 @pytest.mark.parametrize('kernel', [3, 7])
