@@ -35,7 +35,8 @@ def run(stages, *, default_config: str) -> None:
   """
   from jaxdl import cpu
 
-  cpu.reexec_with_huge_pages()
+  if not {'--help', '--helpfull', '--helpshort', '--dry_run'} & set(sys.argv):
+    cpu.reexec_with_huge_pages()
   experiment = pathlib.Path(sys.argv[0]).resolve()
   default = str(experiment.parent / default_config)
   config_flag = config_flags.DEFINE_config_file('config', None, 'Config file[:variant].')
@@ -61,6 +62,8 @@ def run(stages, *, default_config: str) -> None:
       os.environ['JAXDL_DATA'] = data_flag.value
     from jaxdl import parallel
 
+    # Orbax tells a page of details for each checkpoint, and pages for one it could not write.
+    logging.set_verbosity(logging.WARNING if 'JAXDL_DEBUG' in os.environ else logging.FATAL)
     with _readable_errors():
       parallel.configure(
         platform=platform_flag.value, devices=devices_flag.value, mode=mode_flag.value,
@@ -129,8 +132,6 @@ def _main(stages, config, workdir, experiment, dry_run, name):
   from jaxdl.train.stages import check_stages, refuse_other, run_stages, status
 
   warnings.filterwarnings('ignore', category=DeprecationWarning)
-  # Orbax tells a page of details for each checkpoint, and pages for one it could not write.
-  logging.set_verbosity(logging.WARNING if 'JAXDL_DEBUG' in os.environ else logging.FATAL)
   _compilation_cache()
   cpu.install()
   config.lock()

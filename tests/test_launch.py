@@ -150,10 +150,15 @@ def processes(tmp_path):
       ['bash', LAUNCH / 'local_multiprocess.sh', str(count), f'--logs={tmp_path}/logs', *options,
        '--', sys.executable, program, tmp_path, *arguments],
       env=clean({}), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-      start_new_session=True,
+      start_new_session=True, preexec_fn=hear_ctrl_c,
     )
 
   return start
+
+
+def hear_ctrl_c():
+  """What a shell starts in the background does not, nor do its children."""
+  signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def started(folder, count):
