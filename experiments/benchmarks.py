@@ -58,6 +58,11 @@ CONTENDERS = {
   'DataLoader': ('torch', {'source': 'loader'}),
   'DataLoader, 2 workers': ('torch', {'source': 'loader', 'workers': 2}),
 }
+SEEDS = {
+  'one seed after the other': ('jax', {'axis': 'map', 'seeds': 1}),
+  'seeds mapped': ('jax', {'axis': 'map'}),
+  'seeds vmapped': ('jax', {'axis': 'vmap'}),
+}
 # The same names where the input path alone is compared.
 INPUTS = {
   'resident': ('jax', {}),
@@ -89,7 +94,7 @@ def whole_run(config, context):
 
 
 def measure(k, context):
-  table = INPUTS if k['work'] == 'input' else CONTENDERS
+  table = {'input': INPUTS, 'seeds': SEEDS}.get(k['work'], CONTENDERS)
   contenders = []
   for name in k['contenders']:
     family, own = table[name]

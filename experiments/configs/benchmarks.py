@@ -20,7 +20,9 @@ from ml_collections import ConfigDict
 
 RESNET20 = {'model': {'name': 'resnet20'}, 'batch_size': 128}
 RESNET18 = {'model': {'name': 'resnet18'}, 'batch_size': 64}
+MLP = {'model': {'name': 'mlp', 'hidden': (256, 256)}, 'batch_size': 64, 'image': (28, 28, 1)}
 LAYOUTS = ('torch channels_last', 'torch NCHW')
+SEEDS = ('one seed after the other', 'seeds mapped', 'seeds vmapped')
 
 
 def get_config(variant=''):
@@ -62,7 +64,7 @@ def _comparison(work, options, contenders, reference, rounds, units, targets=(),
   """One table.
 
   Args:
-    work: 'train', 'predict', 'pgd' or 'input': what the contenders do.
+    work: 'train', 'seeds', 'predict', 'pgd' or 'input': what the contenders do.
     options: of that work, the same for all.
     contenders: names, see `CONTENDERS` in the experiment.
     reference: the one others are divided by.
@@ -98,6 +100,8 @@ def _cpu():
       'train', RESNET20, ('SGD', 'SAM', 'ASAM'), 'SGD', 10, 2, (('SAM', 'SGD', '<=', 2.1),)),
     'pgd10': _comparison(
       'pgd', RESNET20, arms[:4], LAYOUTS[0], 6, 1, (('jaxdl', LAYOUTS[0], '>=', 1.0),)),
+    'seeds_resnet20': _comparison('seeds', {**RESNET20, 'batch_size': 64}, SEEDS, SEEDS[0], 5, 1),
+    'seeds_mlp': _comparison('seeds', MLP, SEEDS, SEEDS[0], 8, 100),
     'augmentation': _comparison(
       'train', RESNET20, ('no augmentation', 'crop and flip'), 'no augmentation', 10, 3),
     'input_alone': _comparison(
@@ -128,6 +132,8 @@ def _gpu():
     'sam': _comparison(
       'train', eighteen, ('SGD', 'SAM', 'ASAM'), 'SGD', 20, 10, (('SAM', 'SGD', '<=', 2.1),)),
     'pgd10': _comparison('pgd', eighteen, arms, arms[2], 20, 4, best),
+    'seeds_resnet20': _comparison('seeds', twenty, SEEDS, SEEDS[0], 10, 10),
+    'seeds_mlp': _comparison('seeds', MLP, SEEDS, SEEDS[0], 10, 500),
     'augmentation': _comparison(
       'train', eighteen, ('no augmentation', 'crop and flip'), 'no augmentation', 20, 20),
     'input_alone': _comparison(

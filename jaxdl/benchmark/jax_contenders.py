@@ -15,6 +15,7 @@ from jaxdl.data.pipeline import unit_range
 from jaxdl.losses.classification import cross_entropy
 from jaxdl.objectives import supervised
 from jaxdl.optim import build
+from jaxdl.train.seeds import init_over, step_over
 from jaxdl.train.step import grad_step
 
 SGD = {'name': 'sgd', 'lr': 0.01, 'momentum': 0.9, 'weight_decay': 5e-4}
@@ -91,6 +92,34 @@ def train(
   facts = {**_facts(), 'loss': float(metrics['loss']), 'parameters': total}
   run(1)
   return Work(run, calls * batch_size, facts)
+
+
+def train_seeds(
+  model, batch_size, image=(32, 32, 3), classes=10, dtype='float32', seeds=4, axis='vmap'
+) -> Work:
+  """Updates of as many networks as there are seeds, as one program on one device.
+
+  Args:
+    model, batch_size, image, classes, dtype: as of `train`; the batch is that of each network.
+    seeds: how many.
+    axis: 'vmap' or 'map', see `jaxdl.train.seeds`.
+  """
+  _use(True, 1, batch_size)
+  network, _, tx = _network(model, batch_size, image, classes, dtype)
+  init = lambda key: init_state(network.init, tx, key, jnp.zeros((1, *image)))
+  step = step_over(grad_step(supervised(network.apply), tx), range(seeds), axis)
+  batch = _batch(random_split(batch_size, image, classes))
+  batch = jax.device_put(jax.tree.map(lambda x: np.stack([x] * seeds), batch))
+  update, state = parallel.compile_step(step), jax.jit(init_over(init, range(seeds)))()
+
+  def run(n):
+    nonlocal state
+    for _ in range(n):
+      state, _ = update(state, batch)
+    jax.block_until_ready(state)
+
+  run(2)
+  return Work(run, seeds * batch_size, _facts())
 
 
 def predict(
@@ -206,5 +235,5 @@ def _facts():
 
 
 CONTENDERS = {
-  'train': train, 'predict': predict, 'pgd': pgd, 'input': resident_input,
+  'train': train, 'seeds': train_seeds, 'predict': predict, 'pgd': pgd, 'input': resident_input,
 }
