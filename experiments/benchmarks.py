@@ -98,7 +98,7 @@ def measure(k, context):
   contenders = []
   for name in k['contenders']:
     family, own = table[name]
-    environment = _environment(huge_pages=own.get('rule', True))
+    environment = _environment(family)
     options = {**k['options'], **own}
     contenders.append(Contender(name, f'{family}/{k["work"]}', options, environment))
   return compare(contenders, k['rounds'], k['units'], poll=interrupt.poll)
@@ -129,10 +129,11 @@ def measure_start(k, context):
   return times
 
 
-def _environment(huge_pages):
-  """Of a worker: the application's malloc and compilation cache, the GPU's memory shared."""
+def _environment(family):
+  """Of a worker: the application's compilation cache, the GPU's memory shared. For PyTorch, huge
+  pages, its best setting; the library's workers see to that themselves, and stock JAX has none."""
   return {
-    'GLIBC_TUNABLES': 'glibc.malloc.hugetlb=1' if huge_pages else None,
+    'GLIBC_TUNABLES': 'glibc.malloc.hugetlb=1' if family == 'torch' else None,
     'JAX_COMPILATION_CACHE_DIR': jax.config.jax_compilation_cache_dir,
     'XLA_PYTHON_CLIENT_PREALLOCATE': 'false',
   }

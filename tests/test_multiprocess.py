@@ -39,8 +39,7 @@ class Runs:
     kept = {k: v for k, v in os.environ.items() if k != 'XLA_FLAGS'}
     if kept.pop('PYTHONDONTWRITEBYTECODE', None):  # seven starts would compile every module anew
       kept['PYTHONPYCACHEPREFIX'] = str(folder / 'bytecode')
-    # Set, it keeps a process from restarting itself for huge pages.
-    self.environment = {'GLIBC_TUNABLES': '', **kept}
+    self.environment = kept
 
   def study(self, name):
     return [sys.executable, str(ROOT / 'experiments' / 'classify.py'), f'--config={self.config}',
