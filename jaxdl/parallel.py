@@ -119,6 +119,10 @@ class Layout(NamedTuple):
       return tree
     return jax.tree.map(lambda x: x.addressable_data(0), tree)
 
+  def to_save(self, tree):
+    """What a checkpoint is written from: one process has it all on its first device."""
+    return self.gather(tree) if jax.process_count() == 1 else tree
+
   def constrain(self, batch):
     """Inside a program that XLA splits: says that the batch is to be split."""
     if self.count == 1 or self.mode != 'jit':

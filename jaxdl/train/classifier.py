@@ -273,7 +273,8 @@ def _watch(t: Task, augment, seed):
       shown.append(n)
       augmented = batch
       if augment:
-        augmented = crop_flip(**augment)(None, None, batch, jax.random.key(seed), None)
+        transform, key = crop_flip(**augment), jax.random.key(seed)
+        augmented = jax.jit(lambda batch: transform(None, None, batch, key, None))(batch)
       writer.images(n, {'train/augmented': augmented['image']})
     kernels = {
       jax.tree_util.keystr(path, simple=True, separator='/'): leaf

@@ -205,7 +205,7 @@ def fit(
         # The state is saved before it is evaluated, so that a stop in between loses no training.
         if _due(n, every.checkpoint, steps) or stop:
           writer.flush()
-          checkpoints.save(n, {'state': state, 'window': window})
+          checkpoints.save(n, layout.to_save({'state': state, 'window': window}))
           saved = n
         if stop:
           interrupt.poll()
@@ -214,6 +214,6 @@ def fit(
             _evaluate(n, state, evals, watch, writer)
           except interrupt.Interrupted:
             writer.flush()
-            checkpoints.save(n, {'state': state, 'window': window})
+            checkpoints.save(n, layout.to_save({'state': state, 'window': window}))
             raise
   return layout.gather(state)
