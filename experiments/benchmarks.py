@@ -146,7 +146,8 @@ def write_report(c, comparisons, context):
     'Every contender is a process of its own; they take turns, one at a time, in an order that is '
     'reversed every other round. A ratio is that of the medians over the rounds, ± the standard '
     'deviation of the ratios within single rounds. All but "stock" ones have huge pages.\n\n'
-    f'{_cores()} cores; {_versions(results[name] for name in comparisons)}.',
+    f'{_cores()} cores; {_versions(results[name] for name in comparisons)}. While it was the '
+    f'turn of others, a worker used at most {_idle(results, comparisons):.1%} of one core.',
   )
   targets, bars, tables = [], {}, []
   for name, k in comparisons.items():
@@ -256,6 +257,18 @@ def started(k, times):
 
 def _cores():
   return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+
+
+def _idle(results, comparisons):
+  """The largest share of the others' time in which a worker kept a core busy."""
+  shares = [0.0]
+  for name, k in comparisons.items():
+    good = {n: m for n, m in results[name].items() if 'error' not in m}
+    total = sum(sum(m['seconds']) for m in good.values())
+    for m in good.values():
+      others = (total - sum(m['seconds'])) * k['units']
+      shares.append(m['idle'] / others if others else 0.0)
+  return max(shares)
 
 
 def _versions(results):
