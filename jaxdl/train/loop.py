@@ -1,5 +1,6 @@
 """The loop: the only one in the library."""
 
+import functools
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -56,12 +57,14 @@ def _check_finite(means, since, n, good, checkpoint) -> None:
 
 
 def _dispatch(step: Step, data, many: bool, layout: parallel.Layout):
-  """One step, and the compiled `(state, source, window, frozen, k) -> (state, window)` of k steps.
+  """The compiled `(state, source, window, frozen, k) -> (state, window)` of k steps, and
+  `(state, source, frozen) -> window`, of the shapes of a window.
 
   The window sums their metrics. The number of steps is a traced value, so one compilation serves
   every distance between two events. On a CPU, where a loop brings nothing, k is 1 without a loop.
   """
   resident = hasattr(data, 'batch_at')
+  step = jax.jit(step, inline=True)  # one trace serves both functions
 
   def one(state, source, window, frozen):
     batch = source
@@ -76,7 +79,13 @@ def _dispatch(step: Step, data, many: bool, layout: parallel.Layout):
     body = lambda _, carry: one(carry[0], source, carry[1], frozen)
     return jax.lax.fori_loop(0, k, body, (state, window))
 
-  return one, parallel.compile_step(run, layout, resident=resident)
+  def first_window(state, source, frozen):
+    return one(state, source, Means(), frozen)[1]
+
+  program, probe = (
+    parallel.compile_step(f, layout, resident=resident) for f in (run, first_window)
+  )
+  return program, functools.partial(jax.eval_shape, probe)
 
 
 def _evaluate(n, state, evals, watch, writer) -> None:
@@ -146,13 +155,13 @@ def fit(
   if per_dispatch is None:
     per_dispatch = 1 if streaming or jax.default_backend() == 'cpu' else 100
   layout = parallel.layout(data.batch_size) if layout is None else layout
-  one, run = _dispatch(step, data, per_dispatch > 1, layout)
+  run, window_of = _dispatch(step, data, per_dispatch > 1, layout)
 
   source = next(iter(data.batches(0))) if streaming else layout.replicate(data.arrays)
   frozen = layout.replicate(frozen)
   on_devices = lambda f: jax.jit(f, out_shardings=layout.everywhere)
   like = jax.eval_shape(init)
-  window_like = jax.eval_shape(one, like, source, Means(), frozen)[1]
+  window_like = window_of(like, source, frozen)
   zeros = lambda: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), window_like)
   fresh = on_devices(zeros)
 
