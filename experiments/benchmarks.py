@@ -40,7 +40,6 @@ CONTENDERS = {
   'torch bfloat16': ('torch', {'layout': 'NHWC', 'dtype': 'bfloat16'}),
   'loop': ('jax', {'devices': 0}),
   'scan': ('jax', {'devices': 0, 'scan': True}),
-  'stock scan': ('jax', {'scan': True, 'rule': False}),
   'SGD': ('jax', {'devices': 0, 'optimizer': SGD}),
   'SAM': ('jax', {
     'devices': 0, 'optimizer': {**SGD, 'perturbation': {'name': 'sam', 'rho': 0.05}},

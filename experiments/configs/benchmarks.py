@@ -94,7 +94,7 @@ def _cpu():
       'predict', RESNET18, (*arms[:4], 'torch frozen'), LAYOUTS[0], 6, 3,
       (('jaxdl', LAYOUTS[0], '>=', 0.8),)),
     'scan': _comparison(
-      'train', {**RESNET20, 'calls': 4}, ('loop', 'scan', 'stock scan'), 'loop', 8, 1,
+      'train', {**RESNET20, 'calls': 4}, ('loop', 'scan'), 'loop', 6, 1,
       (('scan', 'loop', '>=', 0.9),), ('scan', 'loop')),
     'sam': _comparison(
       'train', RESNET20, ('SGD', 'SAM', 'ASAM'), 'SGD', 10, 2, (('SAM', 'SGD', '<=', 2.1),)),
