@@ -97,7 +97,7 @@ def measure(k, context):
   contenders = []
   for name in k['contenders']:
     family, own = table[name]
-    environment = _environment(family)
+    environment = _environment(huge_pages=own.get('rule', True))
     options = {**k['options'], **own}
     contenders.append(Contender(name, f'{family}/{k["work"]}', options, environment))
   return compare(contenders, k['rounds'], k['units'], poll=interrupt.poll)
@@ -128,11 +128,10 @@ def measure_start(k, context):
   return times
 
 
-def _environment(family):
-  """Of a worker: the application's compilation cache, the GPU's memory shared. For PyTorch, huge
-  pages, its best setting; the library's workers see to that themselves, and stock JAX has none."""
+def _environment(huge_pages):
+  """Of a worker: the application's malloc and compilation cache, the GPU's memory shared."""
   return {
-    'GLIBC_TUNABLES': 'glibc.malloc.hugetlb=1' if family == 'torch' else None,
+    'GLIBC_TUNABLES': 'glibc.malloc.hugetlb=1' if huge_pages else None,
     'JAX_COMPILATION_CACHE_DIR': jax.config.jax_compilation_cache_dir,
     'XLA_PYTHON_CLIENT_PREALLOCATE': 'false',
   }

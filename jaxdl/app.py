@@ -33,6 +33,10 @@ def run(stages, *, default_config: str) -> None:
     stages: `stages(config) -> list[Stage]`; `config` is a locked ConfigDict.
     default_config: path of the config file, absolute or relative to the experiment's folder.
   """
+  from jaxdl import cpu
+
+  if not {'--help', '--helpfull', '--helpshort', '--dry_run'} & set(sys.argv):
+    cpu.reexec_with_huge_pages()
   experiment = pathlib.Path(sys.argv[0]).resolve()
   default = str(experiment.parent / default_config)
   config_flag = config_flags.DEFINE_config_file('config', None, 'Config file[:variant].')
@@ -56,9 +60,8 @@ def run(stages, *, default_config: str) -> None:
     workdir = pathlib.Path(workdir_flag.value or f'runs/{name}{variant and "-" + variant}')
     if data_flag.value:
       os.environ['JAXDL_DATA'] = data_flag.value
-    from jaxdl import cpu, parallel
+    from jaxdl import parallel
 
-    cpu.use_huge_pages()
     # Orbax tells a page of details for each checkpoint, and pages for one it could not write.
     logging.set_verbosity(logging.WARNING if 'JAXDL_DEBUG' in os.environ else logging.FATAL)
     with _readable_errors():

@@ -31,7 +31,7 @@ def environment(**changes) -> dict[str, str]:
   """A user's environment, without what this machine sets for JAX and for this library."""
   kept = {k: v for k, v in os.environ.items() if not k.startswith(('JAXDL_', 'XLA_', 'TF_'))}
   own = {'JAX_PLATFORMS': 'cpu', 'JAXDL_TENSORBOARD': '0', 'MPLBACKEND': 'Agg'}
-  return kept | own | changes
+  return kept | own | {'GLIBC_TUNABLES': 'glibc.malloc.hugetlb=0'} | changes
 
 
 class Preloaded:

@@ -1,3 +1,4 @@
+import json
 import os
 import re
 import subprocess
@@ -264,46 +265,63 @@ def test_unknown_jax_warns_and_keeps_stock_behaviour(monkeypatch):
 
 
 PROGRAM = """
-import ctypes, resource, sys
+import json, os, sys
 from jaxdl import cpu
-if sys.argv[1] == 'use':
-  assert cpu.use_huge_pages()
-libc = ctypes.CDLL(None)
-libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
-libc.free.argtypes = [ctypes.c_void_p]
-libc.memset.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
-def touch():
-  p = libc.malloc(200 << 20)
-  libc.memset(p, 1, 200 << 20)
-  libc.free(p)
-touch()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(3):
-  touch()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-import jax, jax.numpy as jnp
-print(float(jax.jit(lambda x: (x @ x).sum())(jnp.ones((300, 300)))))
+cpu._huge_pages_possible = lambda: True
+with open(os.environ['STARTS'], 'a') as f:
+  f.write(json.dumps([sys.argv[1:], os.environ.get('GLIBC_TUNABLES')]) + '\\n')
+cpu.reexec_with_huge_pages()
+print(sys.flags.utf8_mode, *sys.argv[1:])
 """
 
 
-@pytest.mark.skipif(not cpu._has_glibc(), reason='glibc only')
-def test_memory_is_kept(tmp_path):
-  environment = {k: v for k, v in os.environ.items() if k != 'GLIBC_TUNABLES'}
-  run = lambda use: subprocess.run(
-    [sys.executable, '-c', PROGRAM, use], env=environment, check=True, capture_output=True,
+@pytest.mark.skipif(sys.platform == 'win32', reason='POSIX exec')
+@pytest.mark.parametrize('form', ['file', 'module'])
+def test_reexec_happens_once_and_keeps_arguments(form, tmp_path):
+  (tmp_path / 'program.py').write_text(PROGRAM)
+  starts = tmp_path / 'starts'
+  root = os.path.dirname(os.path.dirname(cpu.__file__))
+  env = {**os.environ, 'STARTS': str(starts), 'PYTHONPATH': os.pathsep.join([root, str(tmp_path)])}
+  env.pop('GLIBC_TUNABLES', None)
+  what = ['-m', 'program'] if form == 'module' else [str(tmp_path / 'program.py')]
+  arguments = ['--name=two words', '-x', '']
+  done = subprocess.run(
+    [sys.executable, '-X', 'utf8', *what, *arguments], env=env, check=True, capture_output=True,
     text=True,
-  ).stdout.split()
-  faults, result = run('use')
-  assert int(faults) < 100 and float(result) == 300.0**3
-  faults, _ = run('leave')
-  assert int(faults) >= 300  # with huge pages for all; 150,000 without any
+  )
+  assert done.stdout.splitlines() == ['1 --name=two words -x ']
+  seen = [json.loads(line) for line in starts.read_text().splitlines()]
+  assert seen == [[arguments, None], [arguments, 'glibc.malloc.hugetlb=1']]
 
 
-@pytest.mark.parametrize(('tunables', 'glibc'), [('glibc.malloc.arena_max=1', True), (None, False)])
-def test_malloc_is_left_alone_where_set_or_another(tunables, glibc, monkeypatch):
+@pytest.mark.parametrize(
+  ('tunables', 'possible'), [('glibc.malloc.arena_max=1', True), (None, False)]
+)
+def test_no_reexec_where_set_or_useless(tunables, possible, monkeypatch):
   monkeypatch.delenv('GLIBC_TUNABLES', raising=False)
   if tunables:
     monkeypatch.setenv('GLIBC_TUNABLES', tunables)
-  monkeypatch.setattr(cpu, '_has_glibc', lambda: glibc)
-  monkeypatch.setattr(cpu.ctypes, 'CDLL', lambda *a: pytest.fail('touched'))
-  assert not cpu.use_huge_pages()
+  monkeypatch.setattr(cpu, '_huge_pages_possible', lambda: possible)
+  monkeypatch.setattr(os, 'execv', lambda *a: pytest.fail('started again'))
+  cpu.reexec_with_huge_pages()
+  assert os.environ.get('GLIBC_TUNABLES') == tunables
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='Linux only')
+@pytest.mark.parametrize(
+  ('setting', 'libc', 'possible'),
+  [
+    ('always [madvise] never', 'glibc 2.36', True),
+    ('[always] madvise never', 'glibc 2.36', True),
+    ('always madvise [never]', 'glibc 2.36', False),
+    ('always [madvise] never', None, False),
+    (None, 'glibc 2.36', False),
+  ],
+)
+def test_huge_pages_only_where_they_exist(setting, libc, possible, monkeypatch, tmp_path):
+  path = tmp_path / 'enabled'
+  if setting is not None:
+    path.write_text(setting + '\n')
+  monkeypatch.setattr(cpu, '_THP', str(path))
+  monkeypatch.setattr(os, 'confstr', lambda name: libc)
+  assert cpu._huge_pages_possible() == possible

@@ -39,7 +39,8 @@ class Runs:
     kept = {k: v for k, v in os.environ.items() if k != 'XLA_FLAGS'}
     if kept.pop('PYTHONDONTWRITEBYTECODE', None):  # seven starts would compile every module anew
       kept['PYTHONPYCACHEPREFIX'] = str(folder / 'bytecode')
-    self.environment = kept
+    # Set, it keeps a process from restarting itself for huge pages.
+    self.environment = {'GLIBC_TUNABLES': '', **kept}
 
   def study(self, name):
     return [sys.executable, str(ROOT / 'experiments' / 'classify.py'), f'--config={self.config}',

@@ -36,7 +36,9 @@ class Run:
     folder = pathlib.Path(folder)
     number = len(list(folder.glob('log.*')))
     self._log = folder / f'log.{number}'
-    environment = {'XLA_FLAGS': '', 'XDG_CACHE_HOME': str(folder / 'cache'), **environment}
+    # Set, it keeps the process from restarting itself for huge pages.
+    environment = {'GLIBC_TUNABLES': '', 'XLA_FLAGS': '', 'XDG_CACHE_HOME': str(folder / 'cache'),
+                   **environment}
     arguments = (str(file), list(arguments), str(folder), environment, str(self._log))
     self.process = CONTEXT.Process(target=_main, args=arguments, daemon=True)
     self.process.start()

@@ -40,7 +40,7 @@ def train(
     image: [H, W, C].
     classes: K.
     dtype: that of the computation.
-    rule: False leaves convolutions as JAX lowers them, and malloc as it is.
+    rule: False leaves convolutions as JAX lowers them.
     devices: 1 for the plain program; else as `parallel.configure` has it (0: all).
     optimizer: see `jaxdl.optim.build`.
     augment: arguments of `crop_flip`, or None.
@@ -210,8 +210,6 @@ def resident_input(batch_size, image=(32, 32, 3), classes=10, examples=10_000, p
 
 def _use(rule, devices, batch_size):
   (cpu.install if rule else cpu.uninstall)()
-  if rule:
-    cpu.use_huge_pages()
   if devices == 1:
     return parallel.Layout()
   parallel.configure(devices=devices)
