@@ -191,7 +191,9 @@ def compared(title, k, measured):
   good = {name: m for name, m in measured.items() if 'error' not in m}
 
   def time_ratio(a, b):
-    return ratio(good[a]['seconds'], good[b]['seconds']) if {a, b} <= set(good) else None
+    # Of an image: a unit of several seeds trained together holds the images of all.
+    image = lambda m: [seconds / m['images'] for seconds in m['seconds']]
+    return ratio(image(good[a]), image(good[b])) if {a, b} <= set(good) else None
 
   speed_ratio = lambda a, b: time_ratio(b, a)
   rows, ratios, table = [], {}, []

@@ -34,6 +34,7 @@ def ratio_bars(groups: Mapping[str, Mapping[str, Ratio]], xlabel: str) -> Figure
   for title, y in first.items():
     ax.text(0, y - 0.62, title, fontsize=9, fontweight='bold', va='bottom')
   ax.axvline(1, color=style.INK, linewidth=1)
+  ax.set_xlim(left=0)  # a spread may be wider than its bar is long
   ax.set_yticks(positions, [name for _, name, _ in bars])
   ax.set(xlabel=xlabel, ylim=(at - 0.5, -0.4))
   ax.margins(x=0.12)
