@@ -11,8 +11,9 @@ comes out as met or missed. Absolute times hold for one machine, ratios for many
 
 Variants
   (none)  a GPU: bfloat16, batches of 512, PyTorch channels_last and compiled.
-  cpu     2 cores: float32, ResNet-20 and ResNet-18; about 20 minutes on a machine that does
-          nothing else. What is installed of PyTorch and TensorFlow takes part.
+  cpu     2 cores: float32, ResNet-20 and ResNet-18; about 20 minutes for the first 15 comparisons
+          on a machine that does nothing else. What is installed of PyTorch and TensorFlow takes
+          part.
   smoke   a minute: tiny networks, JAX only; the numbers mean nothing.
 """
 

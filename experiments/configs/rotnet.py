@@ -16,10 +16,10 @@ Variants
             images), 3 to 5 blocks, 2, 4 and 8 rotations, and a ResNet-18 for the comparison with
             SimCLR; a GPU, a day for all. Published: 89.06 % (non-linear), 91.16 % (convolutional),
             92.80 % supervised.
-  cpu       real CIFAR-10 on 2 cores, 10 minutes on quiet ones: 10,000 images of 16 x 16 pixels
-            (means of 2 x 2), a quarter of the channels, 5 epochs, one seed: orders can be compared,
-            numbers cannot. Telling angles from so few images leaves much to learn (60 %), and the
-            larger heads want more than their 4 epochs.
+  cpu       real CIFAR-10 on 2 cores, 37 minutes with much other work: 10,000 images of 16 x 16
+            pixels (means of 2 x 2), a quarter of the channels, 5 epochs, one seed: orders can be
+            compared, numbers cannot. Telling angles from so few images leaves much to learn (60 %),
+            and the larger heads want more than their 4 epochs.
   smoke     seconds, embedded digits.
 
 Data. Part of the training images (`validation`) is held out; on it penalties and blocks are
