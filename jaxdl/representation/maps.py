@@ -5,9 +5,9 @@ import re
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxdl.core import Model
+from jaxdl.data.smaller import smaller
 from jaxdl.options import check_number
 from jaxdl.train.classifier import Task
 
@@ -77,18 +77,3 @@ def shrunk(t: Task, factor: int) -> Task:
   return t._replace(
     dataset=t.dataset._replace(train=splits['train'], test=splits['test']), **splits
   )
-
-
-def smaller(images: np.ndarray, factor: int) -> np.ndarray:
-  """uint8 [N, H, W, C] -> [N, H / factor, W / factor, C]: rounded means of squares of pixels.
-
-  Raises:
-    ValueError: the factor does not divide the sides.
-  """
-  n, height, width, channels = images.shape
-  check_number('factor to make images smaller by', factor, 1, whole=True)
-  if height % factor or width % factor:
-    raise ValueError(f'Images of {height} x {width} pixels cannot be made {factor} times smaller; '
-                     'choose a factor that divides both sides.')
-  cut = (n, height // factor, factor, width // factor, factor, channels)
-  return np.round(images.reshape(cut).mean((2, 4), dtype=np.float32)).astype(np.uint8)

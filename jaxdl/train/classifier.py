@@ -15,6 +15,7 @@ from jaxdl.augment import builders, compose
 from jaxdl.core import BatchTransform, Model, TrainState, bind, count_params, init_state
 from jaxdl.data import Dataset, Split, first, hold_out, load, per_class, resident
 from jaxdl.data.pipeline import Replayed, unit_range
+from jaxdl.data.smaller import smaller
 from jaxdl.data.sources import check_apart
 from jaxdl.losses.classification import cross_entropy
 from jaxdl.objectives import supervised
@@ -57,8 +58,12 @@ class Task(NamedTuple):
 
 
 @functools.lru_cache(maxsize=4)
-def _load(name, folder, size):
-  return load(name, folder=folder, size=size)
+def _load(name, folder, size, shrink):
+  dataset = load(name, folder=folder, size=size)
+  if shrink == 1:
+    return dataset
+  small = lambda split: split._replace(images=smaller(split.images, shrink))
+  return dataset._replace(train=small(dataset.train), test=small(dataset.test))
 
 
 def task(config: Mapping) -> Task:
@@ -67,7 +72,8 @@ def task(config: Mapping) -> Task:
 
   Args:
     config: `data` with `name` (or `folder`, a class-per-folder image tree, and `size`, the side to
-      bring its images to) and optionally `per_class` (training examples per class), `validation`
+      bring its images to) and optionally `shrink` (images are made smaller by this factor, see
+      `jaxdl.data.smaller`), `per_class` (training examples per class), `validation`
       (examples held out of the training set), `test` (only the first so many test examples), `seed`
       of the split; `model` with `name` and the network's own options (`dtype`: 'float32' or
       'bfloat16' compute).
@@ -82,7 +88,9 @@ def task(config: Mapping) -> Task:
 @functools.lru_cache(maxsize=4)
 def _task(data, model) -> Task:
   d, m = json.loads(data), json.loads(model)
-  dataset = _load(d.get('name'), d.get('folder') or None, d.get('size') or None)
+  dataset = _load(
+    d.get('name'), d.get('folder') or None, d.get('size') or None, d.get('shrink') or 1
+  )
   train, seed = dataset.train, d.get('seed', 0)
   train, validation = hold_out(train, d.get('validation') or 0, seed)
   if d.get('per_class'):

@@ -13,7 +13,7 @@ KEYS = (
   'log', 'evaluate', 'checkpoint',
 )  # fmt: skip
 NEEDED = ('data', 'model', 'epochs', 'batch_size', 'optimizer')
-COUNTS = ('size', 'per_class', 'validation', 'test', 'seed')
+COUNTS = ('size', 'shrink', 'per_class', 'validation', 'test', 'seed')
 MAX_STEPS = 2**31 - 1  # the step is an int32
 
 

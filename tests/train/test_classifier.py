@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxdl.data.pipeline import unit_range
 from jaxdl.losses.classification import cross_entropy
 from jaxdl.objectives import supervised
 from jaxdl.train import classifier
@@ -165,3 +166,14 @@ def test_label_smoothing_is_that_of_the_loss(tmp_path):
   for options in ({'label_smoothing': 1.5}, {'label_smoothing': 0.1, 'adversary': adversary}):
     with pytest.raises(ValueError, match='label_smoothing'):
       classifier.check(CONFIG | options)
+
+
+def test_images_made_smaller_are_means_of_squares_and_the_classes_stay():
+  small = {**CONFIG, 'data': {**CONFIG['data'], 'shrink': 2}}
+  t, whole = classifier.task(small), classifier.task(CONFIG)
+  want = unit_range(whole.test.images).reshape(len(whole.test), 4, 2, 4, 2, 1).mean((2, 4))
+  np.testing.assert_allclose(unit_range(t.test.images), want, atol=0.51 / 255)
+  np.testing.assert_array_equal(t.train.labels, whole.train.labels)
+  assert t.dataset.image_shape == (4, 4, 1) and len(t.train) == len(whole.train)
+  with pytest.raises(ValueError, match='choose a factor that divides both sides'):
+    classifier.check({**CONFIG, 'data': {**CONFIG['data'], 'shrink': 3}})
