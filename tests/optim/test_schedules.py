@@ -43,6 +43,14 @@ def test_linear_and_cyclic():
   assert v.argmax() == 80 and v.max() == pytest.approx(0.2)
 
 
+def test_a_warmup_may_start_above_zero():
+  v = values({'name': 'steps', 'peak': 0.1, 'warmup': 40, 'start': 0.01})
+  np.testing.assert_allclose(v[:41], 0.01 + 0.09 * np.arange(41) / 40, rtol=1e-5)
+  np.testing.assert_allclose(v[[99, 100, 150]], (0.1, 0.01, 0.001), rtol=1e-5)
+  with pytest.raises(ValueError, match='give it a warmup too'):
+    schedule({'peak': 0.1, 'start': 0.01}, T)
+
+
 @pytest.mark.parametrize('name', ['constant', 'cosine', 'steps', 'linear', 'cyclic'])
 @pytest.mark.parametrize('warmup', [0.1, 20, 20.0])
 def test_warmup_then_the_schedule_over_the_rest(name, warmup):
