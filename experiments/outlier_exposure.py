@@ -20,9 +20,10 @@ from jaxdl.ood.exposure import (
   uniform_loss,
   with_outliers,
 )
-from jaxdl.ood.metrics import auroc_difference, ood_metrics, outside_positive
+from jaxdl.ood.exposure_report import BASE, KINDS, REST, write_exposure_report
+from jaxdl.ood.metrics import ood_metrics, outside_positive
 from jaxdl.ood.scores import energy, msp
-from jaxdl.ood.sets import NOISE, available, outside
+from jaxdl.ood.sets import available, outside
 from jaxdl.ood.subset import check, left_out, plan, subset_task
 from jaxdl.options import (
   check_keys,
@@ -36,26 +37,8 @@ from jaxdl.train import classifier
 from jaxdl.train.evaluate import predict
 from jaxdl.train.metrics import read_metrics
 from jaxdl.train.stages import Stage
-from jaxdl.viz.curves import learning_curves, lines
-from jaxdl.viz.exposure import (
-  ACCURACY,
-  BASE,
-  METRICS,
-  auroc_of,
-  aurocs,
-  banded,
-  claims,
-  diversity,
-  kind_of,
-  mean_of,
-  natural,
-  result_rows,
-  score_histograms,
-)
-from jaxdl.viz.report import Report, paper_table, spread
 
-REST = 'left_out'  # the classes that are not learnt
-SCORES = {'MSP': msp, 'energy': energy}
+SCORES = dict(zip(KINDS, (msp, energy), strict=True))
 KEYS = ('loss', 'weight', 'start', 'classes', 'images')
 
 
@@ -211,104 +194,10 @@ def score(config, classes, sets, count, name, seed, context):
 
 
 def write_report(c, sets, context):
-  arms = [BASE, *arms_of(c)]
-  runs = {arm: [outcome(context, f'{arm}-{seed}') for seed in c.seeds] for arm in arms}
-  rows, main = result_rows(c, runs, sets), [BASE, *c.arms]
-  cell = {(r['setting'], r['metric']): spread(r['value'], r['std'], r['n']) for r in rows}
-  table = lambda arms, names: [[arm, *(cell[arm, name] for name in names)] for arm in arms]
-  t, absent = subset_task(c.train.to_dict(), c.keep), [s for s in c.sets if s not in sets]
-  report = Report(
-    'Outlier Exposure', context.directory,
-    f'{c.train.model.name} learns {", ".join(t.dataset.label_names)} of {c.train.data.name} '
-    f'({len(t.train):,} images, {c.train.epochs:g} epochs); outliers are training images of '
-    f'{c.outliers.name}, {c.outliers.ratio} for each image, in the same forward pass. Seeds '
-    f'{list(c.seeds)}; means ± one standard deviation. `{REST}` are test images of the classes '
-    'that were not learnt. Scores are higher for what was learnt, which is the positive class '
-    'except where the convention of OE is named.'
-    + (f' Not on this machine, and left out: {", ".join(absent)}.' if absent else ''),
-  )
-  report.rows(rows)
-  report.section('With and without outliers')
-  report.table(
-    ['arm', ACCURACY, *(auroc_of(s) for s in sets)],
-    table(main, [ACCURACY, *(auroc_of(s) for s in sets)]),
-    'Area under the ROC curve (%) by the score of the arm: energy for arms that learn it, the '
-    'largest softmax probability (MSP) for the others.',
-  )
-  each = [[s, arm, *(mean_of(runs[arm], s, kind_of(c, arm), m) for m in METRICS)]
-          for s in sets for arm in main]
-  report.table(['set', 'arm', *METRICS.values()], each, 'All metrics (%), the images learnt being '
-               'positive: FPR95 = 1 - TNR at 95 % TPR.', '.2f')
-  each = [[s, arm, *(mean_of(runs[arm], s, 'OE', m) for m in ('auroc', 'fpr95', 'aupr'))]
-          for s in sets for arm in main]
-  report.table(['set', 'arm', 'AUROC', 'FPR95', 'AUPR'], each, 'The convention of OE (%): outliers '
-               'are positive, and a sixth of all images; MSP.', '.2f')
-  report.table(
-    ['arm', 'score', *sets],
-    [[arm, kind, *(mean_of(runs[arm], s, kind, 'auroc') for s in sets)]
-     for arm in main for kind in SCORES], 'AUROC (%) of both scores for every arm.', '.2f',
-  )
-  gains = [[s, arm, *(gain(c, runs, arm, s, i) for i in range(len(c.seeds)))]
-           for s in sets for arm in c.arms]
-  report.table(
-    ['set', 'arm', *(f'seed {s}' for s in c.seeds)], gains, f'Points of AUROC above {BASE} of the '
-    'same seed, with 95 % intervals of a paired bootstrap over test images; bold where the '
-    'interval excludes 0.',
-  )
-  if published := [r for r in rows if r['paper'] is not None]:
-    report.table(*paper_table(published), 'Another network, all ten classes, other outliers: '
-                 'compare the order.')
-  report.section('How many kinds of outliers')
-  for name, curve in diversity(c, runs).items():
-    shown = [s for s in sets if s not in NOISE] or sets
-    series = {s: banded(aurocs(c, curve, [s])) for s in shown}
-    report.figure(
-      lines([k for k, _ in curve], series, 'classes of outliers', 'AUROC (%)', xscale='log'),
-      f'diversity-{name}', f'AUROC against the number of classes of {c.outliers.name}, '
-      + ('with all images of each' if name == 'all' else f'with {c.diversity.images} in all')
-      + f'; like the arm {c.diversity.like}.',
-    )
-  if c.diversity.classes and natural(c, sets):
-    both = diversity(c, runs)
-    report.figure(
-      lines({name: [k for k, _ in curve] for name, curve in both.items()},
-            {name: banded(aurocs(c, curve, natural(c, sets))) for name, curve in both.items()},
-            'classes of outliers', 'AUROC (%)', xscale='log'),
-      'diversity', f'The mean over the natural sets ({", ".join(natural(c, sets))}): with all '
-      'images of each class, where classes and images grow together, and with equally many in all.',
-    )
-    names = [name for name in runs if name not in main]
-    report.table(['arm', ACCURACY, *(auroc_of(s) for s in sets)],
-                 table(names, [ACCURACY, *(auroc_of(s) for s in sets)]),
-                 'kN: all images of the first N classes; kN-M: M images of them in all. AUROC (%).')
-  report.section('Claims')
-  report.text('\n'.join(f'- {line}' for line in claims(c, runs, sets)))
-  report.section('Scores and training')
-  for arm in main:
-    arrays, kind = runs[arm][0]['arrays'], kind_of(c, arm)
-    show = (lambda x: 100 * np.exp(x)) if kind == 'MSP' else (lambda x: x)
-    scores = {place: show(arrays[f'{kind} {place}']) for place in ('known', *sets)}
-    report.figure(
-      score_histograms(scores, 'MSP (%)' if kind == 'MSP' else 'negative energy'), f'scores-{arm}',
-      f'{arm}, first seed: {kind} of test images of what was learnt (known) and of each other set.',
-    )
-  report.figure(
-    learning_curves({arm: [run['log'] for run in runs[arm]] for arm in main},
-                    ['train/loss', 'test/accuracy', 'test/loss']), 'curves',
-    'Training loss, with that of the outliers; accuracy and cross-entropy on test images learnt.',
-  )
-  report.write()
-  return {'rows': len(rows)}
-
-
-def gain(c, runs, arm, place, i):
-  """The AUROC of one run above that of the base, with its interval."""
-  one, base = ([runs[name][i]['arrays'][f'{kind_of(c, name)} {k}'] for k in ('known', place)]
-               for name in (arm, BASE))
-  found = auroc_difference(one, base, resamples=c.resamples)
-  value, low, high = (100 * x for x in found[:3])
-  text = f'{value:+.2f} [{low:+.2f}, {high:+.2f}]'
-  return f'**{text}**' if low > 0 or high < 0 else text
+  runs = {arm: [outcome(context, f'{arm}-{seed}') for seed in c.seeds]
+          for arm in (BASE, *arms_of(c))}
+  task = subset_task(c.train.to_dict(), c.keep)
+  return {'rows': write_exposure_report(c, runs, sets, task, context)}
 
 
 def outcome(context, name):

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from jaxdl.uncertainty.selective import risk_coverage
-from jaxdl.viz.exposure import score_histograms
 from jaxdl.viz.selective import ENSEMBLE, MC, PLAIN, claims, result_rows, risk_coverage_curves
 
 
@@ -26,16 +25,6 @@ def test_a_curve_of_few_examples_and_none_at_all():
   np.testing.assert_array_equal(figure.axes[0].get_lines()[0].get_xdata(), [50, 100])
   with pytest.raises(ValueError, match='at least one curve'):
     risk_coverage_curves({})
-
-
-def test_a_panel_for_each_set():
-  rng = np.random.default_rng(0)
-  scores = {'known': rng.normal(size=200), 'a': rng.normal(size=100), 'b': np.zeros(50)}
-  figure = score_histograms(scores, 'score')
-  assert [ax.get_title(loc='left') or ax.get_title() for ax in figure.axes[:2]] == ['a', 'b']
-  with pytest.raises(ValueError, match='at least one set'):
-    score_histograms({'known': np.ones(3)}, 'score')
-  score_histograms({'known': np.ones(3), 'a': np.ones(2)}, 'all the same')
 
 
 def _run(accuracy=0.8, auroc=0.9, aurc=0.05, nll=0.5, ece=0.1):

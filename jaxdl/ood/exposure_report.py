@@ -1,17 +1,18 @@
-"""The report of Outlier Exposure: rows, curves over the number of kinds of outliers, claims.
+"""The report of Outlier Exposure: rows, tables, curves over the kinds of outliers, claims.
 
-Here `c` is the configuration of experiments/outlier_exposure.py and `runs` maps an arm to its runs,
-one for each seed: the result of training, and `sets`: set -> score -> metrics.
+Here `c` is the configuration of experiments/outlier_exposure.py, `sets` the names of what is told
+from what was learnt, and `runs` maps an arm to its runs, one for each seed: the result of training,
+`sets`: set -> score -> metrics, `arrays`: the scores ('MSP known', 'energy svhn', ... [N]) and
+`log`: the lines of metrics.jsonl.
 """
 
-from collections.abc import Mapping
-
 import numpy as np
-from matplotlib.figure import Figure
 
+from jaxdl.ood.figures import score_histograms
+from jaxdl.ood.metrics import auroc_difference
 from jaxdl.ood.sets import NOISE
-from jaxdl.viz import style
-from jaxdl.viz.report import aggregate, result_row
+from jaxdl.viz.curves import learning_curves, lines
+from jaxdl.viz.report import Report, aggregate, paper_table, result_row, spread
 
 BASE = 'base'  # the arm without outliers
 HENDRYCKS = (
@@ -24,6 +25,134 @@ AUROCS = {  # set -> AUROC (%) of base, oe_tune, oe
 ACCURACY = 'test accuracy (%)'
 METRICS = {'auroc': 'AUROC', 'fpr95': 'FPR95', 'detection_error': 'detection error',
            'aupr_in': 'AUPR in', 'aupr_out': 'AUPR out'}
+REST = 'left_out'  # the classes that are not learnt
+KINDS = ('MSP', 'energy')
+
+
+def write_exposure_report(c, runs, sets, task, context):
+  """Writes the report of a whole study; returns the number of its rows.
+
+  Args:
+    task: the classifier's `Task` on the classes that were learnt.
+    context: of the stage that writes it.
+  """
+  rows, absent = result_rows(c, runs, sets), [s for s in c.sets if s not in sets]
+  report = Report(
+    'Outlier Exposure', context.directory,
+    f'{c.train.model.name} learns {", ".join(task.dataset.label_names)} of {c.train.data.name} '
+    f'({len(task.train):,} images, {c.train.epochs:g} epochs); outliers are training images of '
+    f'{c.outliers.name}, {c.outliers.ratio} for each image, in the same forward pass. Seeds '
+    f'{list(c.seeds)}; means ± one standard deviation. `{REST}` are test images of the classes '
+    'that were not learnt. Scores are higher for what was learnt, which is the positive class '
+    'except where the convention of OE is named.'
+    + (f' Not on this machine, and left out: {", ".join(absent)}.' if absent else ''),
+  )
+  report.rows(rows)
+  _write_comparison(report, c, runs, sets, rows)
+  _write_diversity(report, c, runs, sets, rows)
+  report.section('Claims')
+  report.text('\n'.join(f'- {line}' for line in claims(c, runs, sets)))
+  _write_scores(report, c, runs, sets)
+  report.write()
+  return len(rows)
+
+
+def _cells(rows, arms, sets):
+  cell = {(r['setting'], r['metric']): spread(r['value'], r['std'], r['n']) for r in rows}
+  columns = [ACCURACY, *(auroc_of(s) for s in sets)]
+  return ['arm', *columns], [[arm, *(cell[arm, name] for name in columns)] for arm in arms]
+
+
+def _write_comparison(report, c, runs, sets, rows):
+  main = [BASE, *c.arms]
+  mean = lambda arm, place, kind, metrics: (mean_of(runs[arm], place, kind, m) for m in metrics)
+  report.section('With and without outliers')
+  report.table(
+    *_cells(rows, main, sets),
+    'Area under the ROC curve (%) by the score of the arm: energy for arms that learn it, the '
+    'largest softmax probability (MSP) for the others.',
+  )
+  report.table(
+    ['set', 'arm', *METRICS.values()],
+    [[s, arm, *mean(arm, s, kind_of(c, arm), METRICS)] for s in sets for arm in main],
+    'All metrics (%), the images learnt being positive: FPR95 = 1 - TNR at 95 % TPR.', '.2f',
+  )
+  report.table(
+    ['set', 'arm', 'AUROC', 'FPR95', 'AUPR'],
+    [[s, arm, *mean(arm, s, 'OE', ('auroc', 'fpr95', 'aupr'))] for s in sets for arm in main],
+    'The convention of OE (%): outliers are positive, and a sixth of all images; MSP.', '.2f',
+  )
+  report.table(
+    ['arm', 'score', *sets],
+    [[arm, kind, *(mean_of(runs[arm], s, kind, 'auroc') for s in sets)]
+     for arm in main for kind in KINDS], 'AUROC (%) of both scores for every arm.', '.2f',
+  )
+  report.table(
+    ['set', 'arm', *(f'seed {s}' for s in c.seeds)],
+    [[s, arm, *(_gain(c, runs, arm, s, i) for i in range(len(c.seeds)))]
+     for s in sets for arm in c.arms], f'Points of AUROC above {BASE} of the same seed, with 95 % '
+    'intervals of a paired bootstrap over test images; bold where the interval excludes 0.',
+  )
+  if published := [r for r in rows if r['paper'] is not None]:
+    report.table(*paper_table(published), 'Another network, all ten classes, other outliers: '
+                 'compare the order.')
+
+
+def _gain(c, runs, arm, place, i):
+  """The AUROC of one run above that of the base, with its interval."""
+  one, base = ([runs[name][i]['arrays'][f'{kind_of(c, name)} {k}'] for k in ('known', place)]
+               for name in (arm, BASE))
+  found = auroc_difference(one, base, resamples=c.resamples)
+  value, low, high = (100 * x for x in found[:3])
+  text = f'{value:+.2f} [{low:+.2f}, {high:+.2f}]'
+  return f'**{text}**' if low > 0 or high < 0 else text
+
+
+def _write_diversity(report, c, runs, sets, rows):
+  both, far = diversity(c, runs), natural(c, sets)
+  report.section('How many kinds of outliers')
+  for name, curve in both.items():
+    shown = [s for s in sets if s not in NOISE] or sets
+    series = {s: banded(aurocs(c, curve, [s])) for s in shown}
+    report.figure(
+      lines([k for k, _ in curve], series, 'classes of outliers', 'AUROC (%)', xscale='log'),
+      f'diversity-{name}', f'AUROC against the number of classes of {c.outliers.name}, '
+      + ('with all images of each' if name == 'all' else f'with {c.diversity.images} in all')
+      + f'; like the arm {c.diversity.like}.',
+    )
+  if not (c.diversity.classes and far):
+    return
+  report.figure(
+    lines({name: [k for k, _ in curve] for name, curve in both.items()},
+          {name: banded(aurocs(c, curve, far)) for name, curve in both.items()},
+          'classes of outliers', 'AUROC (%)', xscale='log'),
+    'diversity', f'The mean over the natural sets ({", ".join(far)}): with all images of each '
+    'class, where classes and images grow together, and with equally many in all.',
+  )
+  report.table(
+    *_cells(rows, [arm for arm in runs if arm not in (BASE, *c.arms)], sets),
+    'kN: all images of the first N classes; kN-M: M images of them in all. AUROC (%).',
+  )
+
+
+def _write_scores(report, c, runs, sets):
+  main = [BASE, *c.arms]
+  report.section('Scores and training')
+  for arm in main:
+    arrays, kind = runs[arm][0]['arrays'], kind_of(c, arm)
+    show = (lambda x: 100 * np.exp(x)) if kind == 'MSP' else (lambda x: x)
+    report.figure(
+      score_histograms(
+        show(arrays[f'{kind} known']), {s: show(arrays[f'{kind} {s}']) for s in sets},
+        'MSP (%)' if kind == 'MSP' else 'negative energy'), f'scores-{arm}',
+      f'{arm}, first seed: {kind} of test images of what was learnt (inside) and of each other '
+      'set (outside).',
+    )
+  report.figure(
+    learning_curves({arm: [run['log'] for run in runs[arm]] for arm in main},
+                    ['train/loss', 'test/accuracy', 'test/loss']), 'curves',
+    'Training loss, with that of the outliers; accuracy and cross-entropy on test images learnt.',
+  )
 
 
 def auroc_of(place):
@@ -151,34 +280,3 @@ def _diversity_claims(c, runs, places, what):
     yield (f'It is the images as well: all of {at["all"][-1]} classes are better than {images} of '
            f'{at["equal"][-1]}, with every seed: {said((whole > y[-1]).all())} '
            f'({whole.mean():.2f}, {y[-1].mean():.2f} %).')
-
-
-@style.styled
-def score_histograms(scores: Mapping[str, np.ndarray], xlabel: str, bins: int = 40) -> Figure:
-  """A panel for each set: its scores and those of what was learnt, over the same bins.
-
-  Args:
-    scores: 'known' and each set -> scores.
-    xlabel: what the scores are, with unit.
-    bins: of all panels; 0.2 % of all scores at either end are left out.
-
-  Raises:
-    ValueError: there are no scores of anything but 'known'.
-  """
-  known = np.asarray(scores['known'], np.float64)
-  others = {name: np.asarray(x, np.float64) for name, x in scores.items() if name != 'known'}
-  if not others:
-    raise ValueError('score_histograms() needs the scores of at least one set beside known ones.')
-  pooled = np.concatenate([known, *others.values()])
-  low, high = np.quantile(pooled, [0.002, 0.998])
-  edges = np.linspace(low, max(high, low + 1e-6), bins + 1)
-  figure, axes = style.panels(len(others), 3)
-  for ax, (name, values) in zip(axes, others.items(), strict=True):
-    for x, colour, label in ((known, style.PALETTE[0], 'known'), (values, style.PALETTE[1], 'set')):
-      heights = np.histogram(x, edges)[0] / (len(x) * np.diff(edges))
-      ax.stairs(heights, edges, fill=True, color=colour, alpha=0.22)
-      ax.stairs(heights, edges, color=colour, linewidth=1.4, label=label)
-    ax.set(xlabel=xlabel, ylabel='density')
-    ax.set_title(name)
-  style.legend_below(figure, axes)
-  return figure
