@@ -10,6 +10,9 @@ import pytest
 from jaxdl.attacks.construct import load_set
 from jaxdl.attacks.inversion import representing
 from jaxdl.data.pipeline import unit_range
+from jaxdl.robustness import feature_report, survey
+from jaxdl.robustness.feature_claims import claims, depth_claims, error
+from jaxdl.robustness.published import robust_features
 from jaxdl.train import classifier, interrupt
 from jaxdl.train.checkpoint import load_variables
 from jaxdl.train.evaluate import predict
@@ -77,6 +80,9 @@ def test_relabelled_images_stay_in_the_ball_and_reach_their_labels(built):
     assert results[f'look-{name}-small']['moved at most'] == pytest.approx(moved.max(), rel=1e-4)
   called = results['look-det-small']['called']['standard-small']
   assert called['label'] > 0.5 > called['class']
+  counts = np.array(results['look-det-small']['confusion'])
+  assert counts.sum() == len(train) and np.trace(np.roll(counts, -1, 1)) == pytest.approx(
+    called['label'] * len(train))
 
 
 def test_matched_images_are_represented_like_their_originals(built):
@@ -167,18 +173,50 @@ def test_what_the_data_or_the_network_cannot_do_is_said_before_anything_runs(tmp
 
 
 def test_claims_say_what_was_seen_and_what_was_not():
-  c = small(rand={}, robust_image={}, original={})
   run = lambda accuracy, *l2: [{'accuracy': accuracy, 'l2': list(l2), 'next': 0.1}]
   settings = {
     'standard': run(0.9, 0.1, 0.0), 'robust': run(0.8, 0.6, 0.4), 'rand': run(0.6, 0.05, 0.01),
-    'robust_image': run(0.7, 0.4, 0.02), 'original': run(0.85, 0.1, 0.0),
+    'robust_image': run(0.7, 0.4, 0.01), 'original': run(0.85, 0.1, 0.0),
+    'random_noise': run(0.11, 0.0, 0.0),
   }
-  said = list(STUDY.claims(c, settings))
-  assert sum('not seen' in line for line in said) == 1
-  assert any('robust_image' in line and 'L2 0.5' in line and 'not seen' in line for line in said)
+  told = lambda images=300: list(claims(settings, (0.25, 0.5), 10, images, 2_000))
+  assert sum('not seen' in line for line in told()) == 1
+  assert any('robust_image' in line and 'L2 0.5' in line and 'not seen' in line for line in told())
+  assert sum('not seen' in line for line in told(10)) == 2  # 40 and 10 % of ten images are no more
   settings['rand'] = run(0.11, 0.1, 0.1)
-  line = next(line for line in STUDY.claims(c, settings) if line.startswith('rand'))
+  line = next(line for line in told() if line.startswith('rand '))
   assert line.count('not seen') == 2
+  settings['rand_by_robust'] = run(0.12, 0.1, 0.1)
+  assert '**not seen**' in next(line for line in told() if 'teach less' in line)
+  settings['robust'] = [{**settings['robust'][0], 'brief': 0.5, 'long': 0.49}]
+  assert '**seen**' in told()[-1] and '50.0 and 49.0' in told()[-1]
+  settings['robust'][0]['long'] = 0.4
+  assert '**not seen**' in told()[-1]
+
+
+def test_two_standard_errors():
+  """Of the difference of two shares of 400 images: twice sqrt(2 * .25 / 400)."""
+  assert error(50, 50, 400) == pytest.approx(100 * 2 * np.sqrt(2 * 0.25 / 400))
+  assert error(0, 100, 10) == 0
+
+
+def test_claims_of_depth():
+  models = ('a', 'b')
+  learnt = {'rand': {('a', 'a'): 20.0, ('b', 'b'): 30.0, ('a', 'b'): 25.0, ('b', 'a'): 12.0}}
+  own, deeper, fooled = depth_claims(learnt, {'a': 90.0, 'b': 95.0}, models, 10)
+  assert 'made (above 15 %): **seen**' in own and 'others made: **not seen**' in own
+  assert '**seen**' in deeper and '**seen**' in fooled
+  *_, fooled = depth_claims(learnt, {'a': 90.0, 'b': 60.0}, models, 10)
+  assert '**not seen**' in fooled
+
+
+def test_published_numbers_stand_beside_the_same_perturbation():
+  """On images of half the sides, means of squares of four pixels, a radius is half as long."""
+  assert robust_features('robust_image', 'test', 0.25)[0] == 48.20
+  value, source = robust_features('robust_image', 'test', 0.25, 2.0)
+  assert value == 21.85 and 'L2 0.5 on 32 x 32' in source
+  assert robust_features('det', 'next', 0.0, 2.0)[0] == 16.2
+  assert robust_features('robust_image', 'noise', 0.25) == ()
 
 
 def test_depths_are_crossed(tmp_path):
@@ -201,10 +239,12 @@ def test_depths_are_crossed(tmp_path):
   called = {k: {'label': v, 'class': 0.1} for k, v in {
     'standard-small': 0.99, 'independent-small': 0.5, 'standard-other': 0.4}.items()}
   report = Report('Crossed', tmp_path)
-  STUDY.crossed(c, report, settings, {'rand': {'called': called}})
+  found = STUDY.crossed(c, settings, {'rand': {'called': called}})
+  assert found[2] == {'small': 50, 'other': 40}
+  feature_report.crossed(report, *found, c.models)
   text = report.write().with_name('report.md').read_text()
-  assert '| small | 50 | 25 |' in text and '| other | 37.5 | 75 |' in text
-  assert '| small | 25 | 12.5 |' in text and (tmp_path / 'transfer.png').exists()
+  assert '| small | 50.0 | 25.0 |' in text and '| other | 37.5 | 75.0 |' in text
+  assert '| small | 25.0 | 12.5 |' in text and (tmp_path / 'transfer.png').exists()
 
 
 def test_robust_accuracy_is_that_of_pgd(built):
@@ -215,7 +255,7 @@ def test_robust_accuracy_is_that_of_pgd(built):
   t = classifier.task(STUDY.set_config(c, 'rand', 'small'))
   network = t.model, *load_variables(workdir / 'standard-small')
   images, labels, key = t.test.images[:60], t.test.labels[:60], jax.random.key(7)
-  have = STUDY.accuracies(network, images, labels, (0.3, 0.9), 4, key)
+  have = survey.accuracies(network, images, labels, (0.3, 0.9), 4, key)
   for eps, accuracy in zip((0.3, 0.9), have, strict=True):
     attack = pgd(eps, 4, norm='l2', random_start=False, early_stop=True)
     alone = robust(*network, images, labels, attack, key).mean()

@@ -66,6 +66,28 @@ SETS = {
 }
 
 
+def half_size(c):
+  """Images of 16 x 16 pixels: a quarter of the work, and every radius half as long.
+
+  A mean of four pixels moves by d where the four do, whose L2 distance is 2 d.
+  """
+  c.train.data.update({'shrink': 2, 'per_class': 1_000, 'test': 2_000})
+  c.train.augment.update({'pad': 2, 'mode': 'reflect'})
+  c.train.epochs, c.train.log, c.train.evaluate, c.train.checkpoint = 15.0, 78, 390, 390
+  c.robust.epochs = 15.0
+  c.robust.adversary.update({'eps': 0.25, 'steps': 3, 'alpha': 0.125})
+  for name in c.sets:
+    c.set[name].update({'per_class': 500, 'epochs': 20.0, 'lr': 0.1})
+    if c.set[name].kind == 'attack':
+      # Networks this small are smooth: within 0.25 too few images reach the other class.
+      c.set[name].update({'eps': 0.5, 'steps': 20})
+    elif c.set[name].kind == 'invert':
+      c.set[name].update({'steps': 60, 'keep_best': True})
+  for name in ('random_labels', 'random_noise'):
+    c.set[name].epochs = 5.0
+  c.set.random_noise.eps = 0.5
+
+
 def get_config(variant=''):
   c = ConfigDict()
   c.seeds = (0, 1, 2)  # of the networks that learn the sets
@@ -78,7 +100,9 @@ def get_config(variant=''):
   c.cross = ()  # sets that every model makes, and every model learns from all of them
   c.set = ConfigDict(SETS)
   c.train = ConfigDict({
-    'data': {'name': 'cifar10', 'folder': '', 'per_class': 0, 'validation': 0, 'test': 0},
+    'data': {
+      'name': 'cifar10', 'folder': '', 'shrink': 1, 'per_class': 0, 'validation': 0, 'test': 0,
+    },
     'augment': {'pad': 4, 'mode': 'constant', 'flip': True},
     'epochs': 200.0,
     'batch_size': 128,
@@ -98,6 +122,7 @@ def get_config(variant=''):
   c.attack = ConfigDict({
     'eps': (0.25, 0.5, 1.0), 'steps': 20,  # of 2.5 eps / steps
     'linf': 8 / 255,  # the sources only
+    'long': 500,  # steps of a longer attack at the first radius, on `own` test images; 0 for none
     'test': 10_000,  # test images that are attacked
     'own': 2_000,  # images of its own set that a network is attacked on
   })
@@ -107,22 +132,9 @@ def get_config(variant=''):
     c.cross = ('robust_image', 'nonrobust_image', 'rand', 'det', 'original')
     c.sets = c.cross
   elif variant == 'cpu':
-    c.seeds, c.models = (0,), ('resnet8',)
-    c.train.data.per_class, c.train.data.test = 800, 2_000
-    c.train.epochs, c.train.log, c.train.evaluate, c.train.checkpoint = 10.0, 31, 124, 155
-    c.robust.epochs = 10.0
-    c.robust.adversary.update({'steps': 3, 'alpha': 0.25})
-    for name in c.sets:
-      kind = c.set[name].kind
-      c.set[name].update({'per_class': 400, 'epochs': 6.0, 'lr': max(c.set[name].lr, 0.05)})
-      if kind == 'attack':
-        # Networks this small are smooth: within 0.5 few images reach the other class.
-        c.set[name].update({'eps': 1.0, 'per_class': 400, 'steps': 12, 'epochs': 6.0})
-      elif kind == 'invert':
-        c.set[name].update({'steps': 50, 'alpha': 0.2, 'keep_best': True})
-    c.set.random_labels.epochs = c.set.random_noise.epochs = 3.0
-    c.set.random_noise.eps = 1.0
-    c.attack.update({'eps': (0.25, 0.5), 'test': 300, 'own': 100})
+    c.seeds, c.models = (0, 1), ('resnet8',)
+    half_size(c)
+    c.attack.update({'eps': (0.125, 0.25), 'test': 1_000, 'own': 100, 'long': 200})
   elif variant == 'smoke':
     c.seeds, c.models = (0,), ('mlp',)
     c.model = ConfigDict({'mlp': {'name': 'mlp', 'hidden': (64, 64), 'dtype': 'float32'}})
@@ -143,7 +155,7 @@ def get_config(variant=''):
         c.set[name].eps = 1.5
     c.set.nonrobust_noise.fake_relu = True
     c.chunk = 200
-    c.attack.update({'eps': (0.25, 0.5), 'steps': 4, 'test': 50, 'own': 50})
+    c.attack.update({'eps': (0.25, 0.5), 'steps': 4, 'test': 50, 'own': 50, 'long': 12})
   elif variant:
     raise ValueError(f"Unknown variant {variant!r}: choose '', 'depth', 'cpu' or 'smoke'.")
   return c
