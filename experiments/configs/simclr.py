@@ -21,7 +21,7 @@ Variants
             1000 epochs: one GPU, hours. Published: about 91 % after 1000 epochs; others' nearest
             neighbours 84.7 % after 200 epochs (batch 128).
   cpu       real CIFAR-10 on 2 cores: 10,000 images of 16 x 16 pixels (means of 2 x 2), ResNet-8,
-            SGD; 25 minutes for one seed with much other work. Compare the order of the arms, not
+            SGD; 30 minutes with some other work. Compare the order of the arms, not
             the numbers.
   smoke     seconds, embedded digits.
 
