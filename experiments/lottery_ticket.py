@@ -15,8 +15,9 @@ from jaxdl.data.dataset import first
 from jaxdl.landscape import evaluate_arrays, recalibrate
 from jaxdl.optim import learning_rate
 from jaxdl.options import check_keys, check_name, check_names, check_number, check_seeds
-from jaxdl.sparsity import arms, connectivity, criteria, masks, saliency, tickets
-from jaxdl.sparsity.report import Cell, write_report
+from jaxdl.sparsity import arms, connectivity, criteria, held, masks, saliency, tickets
+from jaxdl.sparsity.found import Cell
+from jaxdl.sparsity.report import ACTIONS, write_report
 from jaxdl.train import classifier
 from jaxdl.train.stages import Stage
 
@@ -34,6 +35,8 @@ def grow(config, options, make, folders, context):
   mask, weights = make(arms.Source(t, seed, options['k'], options['scope'], allowed, folder))
   tickets.save_mask(context.directory, mask)
   out = {'before': untrained(t, mask, weights)} if options.get('before') else {}
+  if held.HELD in weights.model_state:
+    t = t._replace(model=held.held(t.model))
   out |= classifier.train(
     config, options.get('order', seed), context.directory, t, frozen={'mask': mask},
     start=tickets.start(weights), stop=options.get('stop'),
@@ -116,7 +119,7 @@ def trunk_cells(c, name, seed):
                 functools.partial(arms.finetuned, **prune), {'parent': parent['finetune']}, **prune,
                 tuning=True)
       parent['finetune'] = tuned
-    for arm in trunk['arms'] if n in trunk['at'] else ():
+    for arm in arms_at(c, name, n, seed):
       of = {**folders, 'ticket': parent['ticket']}
       for draw in range(c.reinits) if arm == 'reinit' else (0,):
         if arm != 'finetune':
@@ -128,6 +131,15 @@ def trunk_cells(c, name, seed):
                     of, arm=arm, draw=draw)
 
 
+def arms_at(c, name, n, seed):
+  """The arms of a search at one level, and what its weights may start from there."""
+  trunk, actions = c.trunk[name], c.actions
+  out = [*trunk.arms] if n in trunk.at else []
+  if actions.trunk == name and n in actions.at and seed in c.seeds[: actions.seeds]:
+    out += actions.names
+  return dict.fromkeys(out)
+
+
 def criterion_cells(c, seed):
   options = c.criteria.to_dict()
   name, trunk = options['trunk'], c.trunk[options['trunk']].to_dict()
@@ -136,6 +148,8 @@ def criterion_cells(c, seed):
   if trunk['k']:
     folders['early'] = f'{training}-{seed}-step{trunk["k"]}'
   for n in options['at']:
+    if options['scope'] == 'layer':
+      folders = {**folders, 'ticket': f'{name}-{n}-{seed}'}
     keep = tickets.densities(trunk['rate'], n)[-1]
     for criterion in options['names']:
       make = functools.partial(arms.chosen, name=criterion, keep=keep, images=options['per_class'])
@@ -240,6 +254,13 @@ def check_study(c):
   for name in c.criteria.names:
     check_name('criterion', name, (*criteria.NAMES, *saliency.NAMES))
   check_number('criteria.per_class', c.criteria.per_class, 2, whole=True)
+  if c.actions.names:
+    check_name('trunk of the actions', c.actions.trunk, c.trunks)
+    check_levels('actions.at', c.actions.at, c.trunk[c.actions.trunk].levels)
+  for name in c.actions.names:
+    check_name('action', name, ACTIONS)
+  for what in ('criteria', 'actions'):
+    check_number(f'{what}.seeds', c[what].seeds, 0, whole=True)
   for name, n in c.connectivity.points:
     check_name('trunk in connectivity.points', name, c.trunks)
     check_number('The level in connectivity.points', n, 0, c.trunk[name].levels, whole=True)

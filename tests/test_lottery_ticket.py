@@ -7,13 +7,16 @@ import jax
 import numpy as np
 import pytest
 
-from jaxdl.sparsity import arms, criteria, masks, report, tickets
+from jaxdl.sparsity import arms, claims, criteria, held, masks, report, tickets
+from jaxdl.sparsity.found import LATER, LI, STABLE, Found, published, published_pgd
 from jaxdl.train import classifier
+from jaxdl.train.evaluate import classification, predict
 from jaxdl.train.metrics import read_metrics
 from jaxdl.train.stages import Context, run_stages
 
 ROOT = pathlib.Path(__file__).parent.parent / 'experiments'
-SIX = ('reinit', 'random', 'finetune', 'oneshot', 'constant', 'reshuffle')
+ARMS = ('reinit', 'random', 'finetune', 'oneshot')
+ACTIONS = ('constant', 'reshuffle', 'frozen_zero_if_shrunk')
 
 
 def load(path):
@@ -33,7 +36,8 @@ def small():
   c.train.data.per_class, c.train.data.test, c.train.model.hidden = 20, 60, (24,)
   c.train.epochs, c.train.batch_size = 8.0, 20  # 80 steps
   c.trunks, c.reinits = ('rewind',), 2
-  c.trunk.rewind.update({'k': 20, 'at': (2,), 'arms': SIX, 'rate': 0.5})
+  c.trunk.rewind.update({'k': 20, 'at': (2,), 'arms': ARMS, 'rate': 0.5})
+  c.actions.update({'at': (2,), 'names': ACTIONS})
   c.criteria.names, c.connectivity.points = ('large_final', 'taylor'), (('rewind', 0),)
   return c
 
@@ -64,7 +68,7 @@ def test_densities_are_exact_before_during_and_after_training(finished):
   _, workdir, results = finished
   kernels, rest = 64 * 24 + 24 * 10, 24 + 10
   wanted = {'standard-0': kernels, 'rewind-1-0': kernels // 2, 'rewind-2-0': kernels // 4}
-  wanted |= {f'rewind-2-{arm}-0': kernels // 4 for arm in SIX}
+  wanted |= {f'rewind-2-{arm}-0': kernels // 4 for arm in (*ARMS, *ACTIONS)}
   wanted |= {f'rewind-2-by-{name}-0': kernels // 4 for name in ('large_final', 'taylor')}
   for name, kept in wanted.items():
     logged = read_metrics(workdir / name)
@@ -135,6 +139,41 @@ def test_every_arm_differs_from_the_ticket_in_what_it_says(finished):
   assert same(mask, wanted)
 
 
+def test_layer_by_layer_every_arm_has_the_layers_of_the_ticket(finished):
+  s = source(finished)._replace(scope='layer')
+  wanted = masks.counts(s.mask(), s.allowed)
+  assert len({kept / of for kept, of in wanted.values()}) > 1
+  for mask, _ in (arms.ARMS['oneshot'](s), arms.chosen(s, 'movement', 0.25, 5)):
+    assert masks.counts(mask, s.allowed) == wanted and not same(mask, s.mask())
+  mask, _ = arms.chosen(s, 'snip', 0.3, 5)
+  assert masks.density(mask, s.allowed) == masks.density(s.mask(), s.allowed)
+
+
+def test_random_starts_are_other_ones_for_every_seed_and_draw(finished):
+  s = source(finished)
+  start = lambda s, draw: arms.ARMS['constant_random_sign'](s, draw=draw)[1].params
+  several = ((s, 0), (s, 1), (s._replace(seed=1), 0))
+  signs = [np.sign(start(*of)['head']['kernel']) for of in several]
+  assert all((a != b).any() for a, b in zip(signs, signs[1:] + signs[:1], strict=True))
+
+
+def test_frozen_weights_are_part_of_the_network_and_stay(finished):
+  s = source(finished)
+  folder = finished[1] / 'rewind-2-frozen_zero_if_shrunk-0'
+  params, state = classifier.load_weights(folder)
+  first, final, mask = s.rewound().params, s.trained().params, s.mask()
+  for name in ('hidden1', 'head'):
+    i, f, w, v, m = (np.asarray(t[name]['kernel'])
+                     for t in (first, final, params, state[held.HELD], mask))
+    grew = np.abs(f) >= np.abs(i)
+    np.testing.assert_array_equal(v, np.where(~m & grew, i, 0))
+    assert v.any() and not w[~m].any() and (w[m] != i[m]).any()
+  whole = jax.tree.map(np.add, params, state[held.HELD])
+  logits = predict(s.t.model, whole, {}, s.t.test.images)
+  assert classification(logits, s.t.test.labels)['accuracy'] == pytest.approx(
+    finished[2][folder.name]['test']['accuracy'])
+
+
 def test_fine_tuning_is_short_and_at_the_last_rate(finished):
   c, workdir, results = finished
   logged = read_metrics(workdir / 'rewind-2-finetune-0')
@@ -193,7 +232,7 @@ def made_up(accuracies, name='resnet20', data='cifar10'):
       'weights': {'density': 0.8**level, 'layers': {}, 'smallest_layer': 0.1},
     }] for (trunk, level, arm), value in accuracies.items()
   }
-  return report.Found(c, results, {})
+  return Found(c, results, {})
 
 
 def test_claims_say_what_was_and_what_was_not_seen():
@@ -202,7 +241,7 @@ def test_claims_say_what_was_and_what_was_not_seen():
     ('rewind', 8, 'random'): 90, ('init', 8, 'ticket'): 88, ('init', 8, 'reinit'): 87.8,
     ('layer', 8, 'ticket'): 89,
   }
-  lines = list(report.claims(made_up(accuracies), {}))
+  lines = list(claims.claims(made_up(accuracies), {}))
   line = lambda start: next(x for x in lines if x.startswith(start))
   assert '**seen** (down to 16.8 % density)' in line('Tickets of `rewind` match')
   assert '**not seen** (the best has 88.00 %)' in line('Tickets of `init` match')
@@ -213,13 +252,35 @@ def test_claims_say_what_was_and_what_was_not_seen():
 
 
 def test_published_numbers_stand_beside_their_own_networks_only():
-  found = made_up({})
-  assert report.published(found.c, 'init', 'ticket', 0.168) == (87.7, report.STABLE)
-  assert report.published(found.c, 'init', 'ticket', 0.1) == ()
-  assert report.published(found.c, 'rewind', 'ticket', 0.168) == ()
-  assert report.published(found.c, 'standard', 'dense', 1.0)[0] == 90.5
-  assert report.published(made_up({}, 'vgg16_bn').c, 'standard', 'dense', 1.0) == ()
-  assert report.published(made_up({}, 'mlp', 'digits').c, 'standard', 'dense', 1.0) == ()
+  c = made_up({}).c
+  assert published(c, 'init', 'ticket', 0.168) == (87.7, STABLE)
+  assert published(c, 'init', 'ticket', 0.1) == ()
+  assert published(c, 'rewind', 'ticket', 0.168) == ()
+  assert published(c, 'standard', 'dense', 1.0)[0] == 90.5
+  assert published(made_up({}, 'vgg16_bn').c, 'standard', 'dense', 1.0) == (93.7, LATER)
+  assert published(made_up({}, 'mlp', 'digits').c, 'standard', 'dense', 1.0) == ()
+  vgg = CONFIG.get_config('vgg')
+  assert published_pgd(vgg, 'adversarial_60', 'ticket') == ((76.48, LI), (45.73, LI))
+  assert published_pgd(vgg, 'pgd_100', 'dense') == ((77.21, LI), (44.78, LI))
+  assert published_pgd(vgg, 'adversarial_60', 'reinit') == ((), ())
+  assert published_pgd(c, 'adversarial', 'ticket') == ((), ())
+
+
+def test_claims_about_actions_and_criteria_say_which_was_better():
+  have = {('rewind', 8, 'ticket'): 90, ('rewind', 8, 'frozen'): 89, ('rewind', 8, 'reinit'): 88,
+          ('rewind', 8, 'constant'): 87, ('rewind', 5, 'frozen'): 99, ('rewind', 5, 'ticket'): 90}
+  lines = list(claims.of_actions(made_up(have)))
+  assert len(lines) == 2  # at the last density that both have
+  assert lines[0].endswith('at 16.8 % density: **not seen** (87.00 % and 88.00 %).')
+  assert lines[1].endswith('at 16.8 % density: **seen** (90.00 % and 89.00 %).')
+  result = lambda value: [{'test': {'accuracy': value / 100}}]
+  names = {'large_final': 90, 'random': 87, 'snip': 88, 'grasp': 86}
+  found = made_up({})._replace(
+    results={('rewind', 8, name, True): result(value) for name, value in names.items()})
+  largest, start, chance = claims.of_criteria(found)
+  assert '**seen** (90.00 % and 87.00 %)' in largest
+  assert '**seen** (large_final 90.00 %; snip 88.00 %, grasp 86.00 %)' in start
+  assert '**not seen** (the lowest, grasp, 86.00 %; random 87.00 %)' in chance
 
 
 def test_the_best_way_is_told_with_its_cost():
@@ -227,11 +288,12 @@ def test_the_best_way_is_told_with_its_cost():
     ('standard', 0, 'dense'): 91, ('rewind', 1, 'ticket'): 90.9, ('rewind', 1, 'oneshot'): 90,
     ('init', 1, 'ticket'): 92,
   }
-  line, last = report.best(made_up(accuracies))
+  line, last = claims.best(made_up(accuracies))
   assert line.startswith('80 % density, 3 ways: `init` ticket 92.00 % (cost 2), `rewind` ticket')
   assert last.startswith('**The best way here: `init` ticket**, first at 1 of 1 densities.')
   assert last.endswith('`init` ticket is 1.00 points above the dense network.')
 
 
 def test_names_of_arms_are_known():
-  assert set(arms.ARMS) == {'oneshot', 'random', *criteria.ACTIONS} - {'rewind'}
+  assert set(arms.ARMS) == {'oneshot', 'random', *criteria.ACTIONS, *held.ACTIONS} - {'rewind'}
+  assert set(CONFIG.ACTIONS) == set(report.ACTIONS)

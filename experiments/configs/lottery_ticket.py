@@ -48,6 +48,21 @@ def pgd(steps, alpha):
   return {'name': 'pgd', 'eps': EPS, 'steps': steps, 'alpha': alpha}
 
 
+def adversarial(adversary, lr, **schedule):
+  """A training of Li et al.: their schedule, 5,000 training images held out."""
+  return {'data': {'validation': 5_000}, 'adversary': adversary,
+          'optimizer': {'lr': lr, 'schedule': {'milestones': (0.5, 0.75), **schedule}}}
+
+
+# A ticket found at a small rate is trained at a large one after a warm-up from the small one. The
+# paper does not say how long it is: here a twentieth of the training.
+WARM = {'warmup': 0.05, 'start': 0.01}
+ACTIONS = (
+  'reinit_same_sign', 'reshuffle', 'reshuffle_same_sign', 'constant', 'constant_random_sign',
+  'frozen', 'frozen_zero_if_shrunk', 'frozen_zero_if_grown', 'frozen_zero_random', 'zero_if_shrunk',
+)
+
+
 def get_config(variant=''):
   c = ConfigDict()
   c.seeds = (0, 1, 2)
@@ -71,13 +86,12 @@ def get_config(variant=''):
     'standard': {},
     'low': {'optimizer': {'lr': 0.01}},
     'warmup': {'optimizer': {'lr': 0.03, 'schedule': {'warmup': 20_000}}},
-    'fgsm_low': {'optimizer': {'lr': 0.01},
-                 'adversary': {'name': 'fgsm_rs', 'eps': EPS, 'alpha': 10 / 255}},
-    'pgd': {'adversary': pgd(10, 2 / 255)},
+    'fgsm_low': adversarial({'name': 'fgsm_rs', 'eps': EPS, 'alpha': 10 / 255}, 0.01),
+    'pgd': adversarial(pgd(10, 2 / 255), 0.1, **WARM),
   })
   at = (3, 5, 7, 8, 10, 13)  # 51, 33, 21, 16.8, 10.7 and 5.5 %
   c.trunk = ConfigDict({
-    'rewind': trunk(500, 13, at, ('reinit', 'random', 'finetune', 'oneshot', 'constant')),
+    'rewind': trunk(500, 13, at, ('reinit', 'random', 'finetune', 'oneshot')),
     'init': trunk(0, 13, at, ('reinit', 'random')),
     'layer': trunk(500, 13, scope='layer', rates={'head': 0.5}),
     'low': trunk(0, 8, (8,), ('reinit', 'random'), 'low'),
@@ -98,6 +112,10 @@ def get_config(variant=''):
     ),
     'per_class': 10,  # training images of each class that saliencies see
   })
+  c.actions = ConfigDict({  # what the weights of a ticket start from, see jaxdl.sparsity.report
+    'trunk': 'rewind', 'at': (5, 8, 13), 'names': ACTIONS,
+    'seeds': 3,
+  })
   c.connectivity = ConfigDict({
     'points': (('rewind', 0), ('rewind', 8), ('init', 0), ('init', 8)),  # trunk, level
     'on_line': 11, 'images': 10_000, 'calibration': 500,
@@ -116,6 +134,13 @@ def get_config(variant=''):
       c.trunk[name].update({'levels': 17, 'at': (17,)})
     c.training.warmup.optimizer.lr = 0.1
     c.criteria.at, c.criteria.seeds = (8, 13, 17), 1
+    c.actions.at, c.actions.seeds = (13,), 1
+    for epochs in (20, 40, 60, 80, 100):
+      c.training[f'pgd_{epochs}'] = {**c.training.pgd.to_dict(), 'epochs': float(epochs)}
+      c.trunk[f'adversarial_{epochs}'] = trunk(0, 1, (1,), ('reinit',), f'pgd_{epochs}',
+                                               'fgsm_low', rate=0.8)
+    c.training.fgsm_low.epochs = 100.0
+    c.trunks = (*c.trunks[:-1], *(f'adversarial_{e}' for e in (20, 40, 60, 80, 100)))
     c.connectivity.points = (('rewind', 0), ('rewind', 13), ('init', 0), ('init', 13))
     c.curves = (0, 3, 8, 13, 17)
   elif variant == 'lenet':
@@ -130,26 +155,27 @@ def get_config(variant=''):
 
 
 def _lenet(c):
-  c.seeds, c.reinits = (0, 1), 1
+  c.reinits = 1
   c.train.data.update({'name': 'mnist', 'validation': 5_000})
   c.train.model = {'name': 'mlp', 'hidden': (300, 100), 'dtype': 'float32'}
   c.train.augment = None
   c.train.epochs, c.train.batch_size = 2.2, 60  # 2,017 steps; the paper has 50,000
   c.train.optimizer = {'name': 'adam', 'lr': 1.2e-3, 'schedule': {'name': 'constant'}}
-  c.train.log, c.train.evaluate, c.train.checkpoint = 100, 250, 1000
+  c.train.log, c.train.evaluate, c.train.checkpoint = 100, 500, 1000
   c.training = ConfigDict({'standard': {}})
   c.trunk = ConfigDict({
     'layer': trunk(0, 10, (3, 6, 10), ('reinit', 'random', 'finetune', 'oneshot'), scope='layer',
                    rates={'head': 0.5}),
-    'global': trunk(0, 2, scope='global', rate=0.673),
+    'global': trunk(0, 10, scope='global'),
   })
   c.trunks = ('layer', 'global')
   c.criteria.update({
-    'trunk': 'layer', 'at': (10,), 'seeds': 1, 'per_class': 100,
-    'names': ('large_final', 'small_final', 'large_init', 'magnitude_increase', 'movement',
-              'large_final_same_sign', 'large_final_diff_sign', 'random', 'snip', 'grasp',
-              'synflow', 'taylor'),
+    'trunk': 'layer', 'at': (3, 6, 10), 'seeds': 2, 'per_class': 100,
+    'names': ('large_final', 'small_final', 'large_init', 'large_init_large_final',
+              'magnitude_increase', 'movement', 'large_final_same_sign', 'large_final_diff_sign',
+              'random', 'snip', 'grasp', 'synflow', 'taylor'),
   })
+  c.actions.update({'trunk': 'layer', 'at': (10,)})
   c.connectivity.update({'points': (('layer', 0), ('layer', 10)), 'images': 10_000})
   c.curves = (0, 3, 6, 10)
 
@@ -203,6 +229,7 @@ def _smoke(c):
   c.criteria.update({
     'at': (2,), 'seeds': 1, 'scope': 'global', 'names': ('movement', 'snip'), 'per_class': 5,
   })
+  c.actions.update({'at': (1,), 'names': ('frozen_zero_if_shrunk',), 'seeds': 1})
   c.connectivity.update({
     'points': (('rewind', 2),), 'on_line': 3, 'images': 100, 'calibration': 50,
   })

@@ -12,7 +12,7 @@ import jax
 
 from jaxdl.core import PyTree, bind
 from jaxdl.data.dataset import per_class
-from jaxdl.sparsity import criteria, masks, saliency, tickets
+from jaxdl.sparsity import criteria, held, masks, saliency, tickets
 from jaxdl.train import classifier
 
 AT_INIT = ('snip', 'grad', 'grasp', 'synflow')  # the other saliency wants trained weights
@@ -79,11 +79,12 @@ def again(s):
 
 
 def one_shot(s):
-  """The dense network pruned to the ticket's density at once."""
-  keep = masks.density(s.mask(), s.allowed)
-  final = s.trained().params
-  mask = tickets.pruned_by_magnitude(final, s.everything(), s.allowed, 1 - keep, s.scope)
-  return mask, s.rewound()
+  """The dense network pruned at once to the ticket's density, by layers to that of every layer."""
+  final, like = s.trained().params, s.mask()
+  if s.scope == 'layer':
+    return masks.prune_like(jax.tree.map(abs, final), like, s.allowed), s.rewound()
+  rate = 1 - masks.density(like, s.allowed)
+  return tickets.pruned_by_magnitude(final, s.everything(), s.allowed, rate), s.rewound()
 
 
 def random_mask(s):
@@ -93,20 +94,38 @@ def random_mask(s):
 
 def restarted(s, action, draw=0):
   """The ticket's mask over other weights (the mask-1 actions of Zhou et al.)."""
-  fresh = s.drawn(draw)
-  start, key = (fresh if action in FRESH else s.rewound()), jax.random.key(draw)
+  fresh, key = s.drawn(draw), jax.random.fold_in(jax.random.key(s.seed), 1 + draw)
+  start = fresh if action in FRESH else s.rewound()
   initial = s.rewound().params
   params = criteria.ACTIONS[action](initial, s.mask(), s.allowed, key, lambda _: fresh.params)
   return s.mask(), start._replace(params=params)
 
 
+def frozen(s, action):
+  """The ticket; what is pruned stays at other values than zero (mask-0 actions of Zhou et al.).
+
+  Training moves a weight from where it is rewound to, to where it was in the dense network.
+  """
+  mask, start = s.mask(), s.rewound()
+  weights = held.ACTIONS[action](start.params, s.trained().params, mask, s.allowed,
+                                 jax.random.key(s.seed))
+  params, values = held.split(weights, mask)
+  return mask, start._replace(params=params, model_state={**start.model_state, held.HELD: values})
+
+
 def chosen(s, name, keep, images):
-  """A mask by another criterion, of weights before and after training or of gradients."""
+  """A mask by another criterion, of weights before and after training or of gradients.
+
+  With the scope 'layer' it keeps as many weights of every layer as the ticket. Saliencies rank all
+  layers together, and keep as many in all.
+  """
   everything, key = s.everything(), jax.random.key(s.seed)
+  like = s.mask() if s.scope == 'layer' else None
   if name in criteria.NAMES:
     weights, final = s.rewound(), s.trained().params
-    return criteria.mask(name, weights.params, final, everything, s.allowed, keep, s.scope,
-                         key), weights
+    return criteria.mask(name, weights.params, final, everything, s.allowed, keep, s.scope, key,
+                         like=like), weights
+  keep = keep if like is None else masks.density(like, s.allowed)
   seen = per_class(s.t.train, images, s.seed)
   at = s.drawn() if name in AT_INIT else s.trained()
   model = bind(s.t.module) if name == 'synflow' else s.t.model
@@ -119,4 +138,5 @@ def chosen(s, name, keep, images):
 ARMS = {
   'oneshot': one_shot, 'random': random_mask,
   **{a: functools.partial(restarted, action=a) for a in criteria.ACTIONS if a != 'rewind'},
+  **{a: functools.partial(frozen, action=a) for a in held.ACTIONS},
 }

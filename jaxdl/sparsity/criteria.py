@@ -1,7 +1,7 @@
 """Which weights to keep, told from their initial and final values, and what to restart them from.
 
-Zhou et al. 2019, Deconstructing Lottery Tickets (arXiv 1905.01067): the mask criteria of section 2
-and figure 3, the mask-1 actions of section 4. Everything here is on the host, in NumPy.
+Zhou et al. 2019, Deconstructing Lottery Tickets (arXiv 1905.01067): mask criteria and mask-1
+actions (mask-0 actions: `jaxdl.sparsity.held`). Everything here is on the host, in NumPy.
 """
 
 from collections.abc import Callable, Mapping
@@ -68,6 +68,7 @@ def scores(name: str, initial: PyTree, final: PyTree, key) -> PyTree:
 def mask(
   name: str, initial: PyTree, final: PyTree, mask: PyTree, allowed: PyTree, keep: float,
   scope: str = 'global', key=None, rates: Mapping[str, float] | None = None,
+  like: PyTree | None = None,
 ) -> PyTree:
   """The mask that a criterion chooses among the weights that are still kept.
 
@@ -85,6 +86,8 @@ def mask(
     scope: 'global' or 'layer' (as in the paper).
     key: typed key; it breaks ties and draws the random criterion. Default `jax.random.key(0)`.
     rates: as in `masks.prune`.
+    like: with the scope 'layer' and a full mask, keep as many weights in every layer as this mask
+      does, whatever `keep` and `rates` say: the paper compares criteria at the ticket's layers.
 
   Returns:
     The new mask; the count is exact, equal scores are chosen at random.
@@ -103,7 +106,10 @@ def mask(
     chosen = [i for i, a in enumerate(treedef.flatten_up_to(allowed)) if a]
     groups = [chosen] if scope == 'global' else [[i] for i in chosen]
     values = treedef.unflatten(_shared_percentile(_BOTH[name], start, end, kept, groups))
-  return masks.prune(without_ties(values, tie_key), mask, allowed, keep, scope, rates)
+  values = without_ties(values, tie_key)
+  if like is not None:
+    return masks.prune_like(values, like, allowed)
+  return masks.prune(values, mask, allowed, keep, scope, rates)
 
 
 def without_ties(values: PyTree, key) -> PyTree:

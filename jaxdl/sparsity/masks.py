@@ -126,21 +126,46 @@ def prune(
   values = [np.asarray(s, np.float64) for s in treedef.flatten_up_to(scores)]
   chosen = [i for i, a in enumerate(treedef.flatten_up_to(allowed)) if a]
   for i in chosen:
-    if np.isnan(values[i][masks[i]]).any():
-      raise ValueError(f'The scores of {"/".join(names[i])} are NaN: they rank nothing.')
+    _check_ranks('/'.join(names[i]), values[i][masks[i]])
   groups = [chosen] if scope == 'global' else [[i] for i in chosen]
   for group in groups:
     rate = [rate for layer, rate in rates.items() if layer in names[group[0]]]
-    _prune_group(values, masks, group, 1 - (1 - keep) * rate[0] if rate else keep)
+    left = sum(int(masks[i].sum()) for i in group)
+    share = 1 - (1 - keep) * rate[0] if rate else keep
+    _prune_group(values, masks, group, max(1, round(share * left)) if left else 0)
   return treedef.unflatten([jnp.asarray(m) for m in masks])
 
 
-def _prune_group(values, masks, group, keep):
-  """Keeps the best of these leaves together, in place."""
+def prune_like(scores: PyTree, like: PyTree, allowed: PyTree) -> PyTree:
+  """The best weights of every layer, as many of them as another mask keeps there.
+
+  Args:
+    scores: as for `prune`.
+    like: the mask whose counts are kept.
+    allowed: from `prunable`.
+
+  Raises:
+    ValueError: NaN among the scores.
+  """
+  leaves, treedef = jax.tree_util.tree_flatten_with_path(like)
+  values = [np.asarray(s, np.float64) for s in treedef.flatten_up_to(scores)]
+  masks = [np.ones(np.shape(m), bool) for _, m in leaves]
+  for i, a in enumerate(treedef.flatten_up_to(allowed)):
+    if a:
+      _check_ranks(path_name(leaves[i][0]), values[i])
+      _prune_group(values, masks, [i], int(np.count_nonzero(leaves[i][1])))
+  return treedef.unflatten([jnp.asarray(m) for m in masks])
+
+
+def _check_ranks(name, values):
+  if np.isnan(values).any():
+    raise ValueError(f'The scores of {name} are NaN: they rank nothing.')
+
+
+def _prune_group(values, masks, group, wanted):
+  """Keeps so many of the best of these leaves together, in place."""
   kept = np.concatenate([masks[i].ravel() for i in group])
   score = np.concatenate([values[i].ravel() for i in group])
-  remaining = int(kept.sum())
-  wanted = max(1, round(keep * remaining)) if remaining else 0
   order = np.argsort(np.where(kept, -score, np.inf), kind='stable')
   # A kept weight may score -inf and sort among the pruned ones: those go last.
   order = np.concatenate([order[kept[order]], order[~kept[order]]])

@@ -130,3 +130,21 @@ def test_a_mask_of_another_model_is_refused_by_name(params):
     masks.check_mask({k: v for k, v in masks.full(params).items() if k != 'head'}, params)
   with pytest.raises(ValueError, match='float32, not bool'):
     masks.check_mask(params, params)
+
+
+def test_the_counts_of_another_mask_are_kept_layer_by_layer():
+  draw = np.random.default_rng(3)
+  params = {'a': {'kernel': draw.normal(size=(4, 5))}, 'b': {'kernel': draw.normal(size=7)},
+            'norm': {'scale': np.ones(3)}}
+  allowed = masks.prunable(params)
+  like = {'a': {'kernel': draw.random((4, 5)) < 0.3}, 'b': {'kernel': np.arange(7) < 0},
+          'norm': {'scale': np.ones(3, bool)}}
+  new = masks.prune_like(params, like, allowed)
+  count = int(like['a']['kernel'].sum())
+  best = np.sort(params['a']['kernel'].ravel())[-count:]
+  kept = params['a']['kernel'][np.asarray(new['a']['kernel'])]
+  np.testing.assert_array_equal(np.sort(kept), best)
+  assert not new['b']['kernel'].any() and new['norm']['scale'].all()
+  params['b']['kernel'][2] = np.nan
+  with pytest.raises(ValueError, match='scores of b/kernel are NaN'):
+    masks.prune_like(params, like, allowed)
