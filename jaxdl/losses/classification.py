@@ -39,6 +39,27 @@ def cross_entropy(logits, labels, smoothing=0.0):
   return (1 - smoothing) * loss + smoothing * uniform
 
 
+def confidence_penalty(logits, labels, weight=0.1):
+  """Cross-entropy less `weight` times the entropy of the prediction (Pereyra et al. 2017,
+  arXiv:1701.06548, section 3), in nats: being sure costs. Label smoothing is the same with the
+  divergence the other way round.
+
+  Args:
+    logits: float [B, K].
+    labels: int [B], or target distributions float [B, K].
+    weight: >= 0.
+
+  Returns:
+    float [B]; it may be negative.
+
+  Raises:
+    ValueError: the labels fit neither form.
+  """
+  hard = cross_entropy(logits, labels)
+  log_p = jax.nn.log_softmax(jnp.asarray(logits).astype(hard.dtype))
+  return hard + weight * jnp.sum(jnp.exp(log_p) * log_p, axis=-1)
+
+
 def correct(logits, labels):
   """1.0 where the largest logit is at the label, else 0.0.
 

@@ -5,8 +5,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+import scipy.special
 from jax import lax
 
+from jaxdl import parallel
 from jaxdl.core import Apply, Array, Batch, Loss, Model, Objective, Output, PyTree, example_keys
 from jaxdl.data import Split
 from jaxdl.losses.classification import correct, cross_entropy
@@ -27,6 +30,35 @@ Match = Callable[[Mapping[str, Array], Mapping[str, Array]], Array]
 def soft_targets(student, teacher, labels, temperature):
   """`distillation`, which needs no labels, in the form that `distilled` asks for: float [B]."""
   return distillation(student, teacher, temperature)
+
+
+def weighted_labels(student, teacher, labels, temperature):
+  """For `distilled`: the cross-entropy with the labels, each example weighted by the probability
+  that the teacher gives to its label at T: how hard it finds the example, and nothing else of what
+  it knows (Tang et al. 2020, arXiv:2002.03532; Furlanello et al. 2018, arXiv:1805.04770, section
+  3.2). The weights have the mean 1 over the batch. float [B].
+  """
+  p = jax.nn.softmax(teacher.astype(jnp.float32) / temperature)
+  weights = jnp.take_along_axis(p, labels[:, None], axis=-1)[:, 0]
+  return lax.stop_gradient(weights / parallel.mean(weights.mean())) * cross_entropy(student, labels)
+
+
+def where_unsure(loss: SoftLoss, below: float) -> SoftLoss:
+  """For `distilled`: the teacher speaks where the student gives the label less than `below`;
+  elsewhere, all of the loss is the label's.
+
+  Args:
+    loss: used there.
+    below: in (0, 1]; examples that the student gets wrong are below 1/2.
+  """
+  check_number('below', below, above=0, most=1)
+
+  def chosen(student, teacher, labels, temperature):
+    hard = cross_entropy(student, labels)
+    unsure = lax.stop_gradient(jnp.exp(-hard)) < below
+    return jnp.where(unsure, loss(student, teacher, labels, temperature), hard)
+
+  return chosen
 
 
 def distilled(
@@ -122,6 +154,38 @@ def permute_others(logits, batch):
 def forget_others(temperature: float) -> Callable[[Array, Batch], Array]:
   """For `changed`: the wrong classes all alike, the label as probable as it was at T."""
   return lambda logits, batch: confidence_only(logits, batch['label'], temperature)
+
+
+def calibrate(temperature: float) -> Callable[[Array, Batch], Array]:
+  """For `changed`: the logits divided by a temperature that was fitted on held-out images, before
+  that of the distillation."""
+  check_number('temperature', temperature, above=0)
+  return lambda logits, batch: logits / temperature
+
+
+def class_means(logits, labels, temperature: float) -> np.ndarray:
+  """What a teacher says of a class on average: the mean of its probabilities at T over the class's
+  examples, as logits float32 [K, K] that are these probabilities at that T again.
+
+  Args:
+    logits: [N, K], of training images.
+    labels: int [N]; every class comes at least once.
+    temperature: T > 0.
+
+  Raises:
+    ValueError: a class without an example.
+  """
+  p, labels = scipy.special.softmax(np.float64(logits) / temperature, axis=-1), np.asarray(labels)
+  if missing := sorted(set(range(p.shape[1])) - set(labels.tolist())):
+    raise ValueError(f'The class {missing[0]} has no example to take a mean of.')
+  means = np.stack([p[labels == k].mean(0) for k in range(p.shape[1])])
+  return np.float32(temperature * np.log(np.maximum(means, 1e-30)))
+
+
+def tell_class_means(table) -> Callable[[Array, Batch], Array]:
+  """For `changed`: what the teacher says of the label's class on average, see `class_means`, in
+  place of what it says of the example."""
+  return lambda logits, batch: jnp.asarray(table)[batch['label']]
 
 
 def teacher_logits(model: Model, params, model_state, split: Split, augment=None) -> Split:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.special
 
+from jaxdl.losses import confidence_penalty
 from jaxdl.losses.distillation import (
   attention_transfer,
   confidence_only,
@@ -131,7 +132,17 @@ def test_confidence_only_keeps_the_probability_of_the_label():
   np.testing.assert_allclose(wrong, np.repeat(wrong[:, :1], 4, 1), rtol=1e-5)
 
 
+def test_a_penalty_on_confidence_is_less_entropy():
+  p = scipy.special.softmax(np.asarray(STUDENT, np.float64), axis=-1)
+  entropy = scipy.special.entr(p).sum(-1)
+  want = -np.log(p[np.arange(6), LABELS]) - 0.3 * entropy
+  np.testing.assert_allclose(confidence_penalty(STUDENT, LABELS, 0.3), want, rtol=1e-4)
+  sure = jnp.array([[90.0, 0.0]])
+  np.testing.assert_allclose(confidence_penalty(sure, jnp.array([0])), 0, atol=1e-6)
+
+
 EVERY = {
+  'confidence_penalty': lambda s, t: confidence_penalty(s, LABELS[: len(s)]),
   'distillation': lambda s, t: distillation(s, t, 4.0),
   'dkd': lambda s, t: dkd(s, t, LABELS[: len(s)]),
   'teacher_free': lambda s, t: teacher_free(s, LABELS[: len(s)]),

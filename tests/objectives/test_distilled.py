@@ -19,12 +19,18 @@ from jaxdl.objectives import distilled
 from jaxdl.objectives.distilled import (
   CACHED,
   cached,
+  calibrate,
   changed,
   check_teacher,
+  class_means,
   forget_others,
   network,
   permute_others,
+  soft_targets,
   teacher_logits,
+  tell_class_means,
+  weighted_labels,
+  where_unsure,
   with_logits,
 )
 from jaxdl.optim import build
@@ -162,6 +168,64 @@ def test_dkd_soft_labels_and_smoothing_take_their_slots(taught):
     params, state, mixed, KEY, frozen
   )
   assert np.isfinite(loss)
+
+
+def some_logits(seed=0, n=12):
+  rng = np.random.default_rng(seed)
+  teacher, student = (jnp.asarray(3 * rng.normal(size=(n, 3)), jnp.float32) for _ in range(2))
+  return student, teacher, jnp.asarray(np.arange(n) % 3)
+
+
+def test_weighted_labels_are_cross_entropies_weighted_by_the_teacher():
+  student, teacher, labels = some_logits()
+  p = scipy.special.softmax(float64(teacher) / 2, -1)[np.arange(12), labels]
+  hard = -scipy.special.log_softmax(float64(student), -1)[np.arange(12), labels]
+  np.testing.assert_allclose(
+    weighted_labels(student, teacher, labels, 2.0), p / p.mean() * hard, rtol=1e-4
+  )
+  # Nothing else of what the teacher says counts: its wrong classes may change places.
+  rows, (one, two) = jnp.arange(12), ((labels + 1) % 3, (labels + 2) % 3)
+  other = teacher.at[rows, one].set(teacher[rows, two]).at[rows, two].set(teacher[rows, one])
+  np.testing.assert_allclose(
+    weighted_labels(student, other, labels, 2.0), weighted_labels(student, teacher, labels, 2.0),
+    rtol=1e-5,
+  )
+
+
+def test_where_a_student_is_sure_the_label_alone_counts():
+  student, teacher, labels = some_logits()
+  p = scipy.special.softmax(float64(student), -1)[np.arange(12), labels]
+  assert 0 < (p < 0.5).sum() < 12
+  soft, hard = soft_targets(student, teacher, labels, 4.0), cross_entropy(student, labels)
+  np.testing.assert_array_equal(
+    where_unsure(soft_targets, 0.5)(student, teacher, labels, 4.0), np.where(p < 0.5, soft, hard)
+  )
+  with pytest.raises(ValueError, match='below must be a number, above 0'):
+    where_unsure(soft_targets, 0.0)
+
+
+def test_class_means_are_the_mean_probabilities_of_a_class():
+  _, teacher, labels = some_logits()
+  batch = {'label': labels}
+  table = class_means(teacher, labels, 4.0)
+  told = tell_class_means(table)(teacher, batch)
+  p = scipy.special.softmax(float64(teacher) / 4, -1)
+  want = np.stack([p[labels == k].mean(0) for k in range(3)])[labels]
+  np.testing.assert_allclose(jax.nn.softmax(told / 4), want, rtol=1e-5)
+  with pytest.raises(ValueError, match='class 2 has no example'):
+    class_means(teacher[:2], labels[:2], 4.0)
+
+
+def test_a_calibrated_teacher_is_one_at_a_product_of_temperatures():
+  student, teacher, labels = some_logits()
+  told = calibrate(2.5)(teacher, {})
+  np.testing.assert_allclose(
+    soft_targets(student, told, labels, 4.0), soft_targets(student, teacher / 2.5, labels, 4.0),
+    rtol=1e-6,
+  )
+  np.testing.assert_allclose(
+    jax.nn.softmax(told / 4), scipy.special.softmax(float64(teacher) / 10, -1), rtol=1e-5
+  )
 
 
 class Maps(nn.Module):
