@@ -2,47 +2,30 @@
 configs/distillation.py.
 
 A student is an ordinary classifier whose objective has a teacher: one whose logits were kept
-(digits), or one that looks at every augmented batch (CIFAR-10).
+(wherever nothing is augmented), or one that looks at every augmented batch. The arms of the second
+part, from plain labels to ensembles and generations, are options of jaxdl/distillation/arms.py.
 """
 
 import functools
 import itertools
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxdl import app
-from jaxdl.core import bind
 from jaxdl.data import take
-from jaxdl.distillation import digits, roles
+from jaxdl.distillation import arms, digits, order, roles
 from jaxdl.distillation.digits import Student
 from jaxdl.distillation.runs import LOGITS, load_run
-from jaxdl.losses import attention_transfer, cross_entropy, dkd, hint
-from jaxdl.models.regressor import Regressed
-from jaxdl.objectives import distilled, supervised
-from jaxdl.objectives.distilled import (
-  cached,
-  changed,
-  check_teacher,
-  forget_others,
-  network,
-  permute_others,
-  soft_targets,
-  with_logits,
-)
-from jaxdl.options import check_name, check_names, check_number, check_numbers, check_seeds
+from jaxdl.objectives import distilled
+from jaxdl.objectives.distilled import cached, with_logits
+from jaxdl.options import check_names, check_number, check_numbers, check_seeds
 from jaxdl.train import classifier
 from jaxdl.train.evaluate import predict
 from jaxdl.train.stages import Stage
+from jaxdl.uncertainty.mixture import mixture
 from jaxdl.viz.report import Report
 
 TEACHER = 'mnist-teacher'
-LOSSES = {
-  'kd': soft_targets,
-  'dkd': lambda student, teacher, labels, t: dkd(student, teacher, labels, t),
-}
-TARGETS = ('teacher', 'permuted', 'confidence')
 
 
 def stages(c):
@@ -174,18 +157,53 @@ def cifar_stages(p):
   """Networks that teach each other; every arm is one training, some are teachers of later ones."""
   check_cifar(p)
   out = []
-  for seed, arm in itertools.product(p.seeds, p.arms):
-    config, options = arm_config(p, arm), arm_options(p, arm)
-    teacher = options['teacher']
-    above = arm_config(p, teacher) if teacher else None
+  for arm, seed in cifar_cells(p):
+    config, above, options = arm_config(p, arm), teacher_config(p, arm), arm_options(p, arm)
+    teachers = [f'{name}-{of}' for name, of in teachers_of(p, arm, seed)]
     out.append(Stage(
-      f'{arm}-{seed}', functools.partial(train_arm, config, above, options, seed),
-      {'train': config, 'arm': options, 'seed': seed},
-      needs=[f'{teacher}-{seed}'] if teacher else [],
-      plan=functools.partial(plan_arm, config, above),
+      f'{arm}-{seed}', functools.partial(train_arm, config, above, options, teachers, seed),
+      {'train': config, 'arm': options, 'seed': seed}, needs=teachers,
+      plan=functools.partial(arms.plan, config, above, options),
       check=functools.partial(check_arm, config, above, options),
     ))
+  reads = {'required': list(p.required), 'resamples': p.resamples}
+  for seed, arm in itertools.product(p.seeds, p.arms):
+    needs = [f'{name}-{seed}' for name in beside(p, arm)]
+    out.append(Stage(
+      f'{arm}-{seed}-order', functools.partial(find_order, p, arm, seed), reads, needs
+    ))
   return out
+
+
+def check_cifar(p):
+  check_seeds(p.seeds)
+  check_number('cifar.shrink', p.shrink, 1, whole=True)
+  check_number('cifar.resamples', p.resamples, 1, whole=True)
+  check_numbers('cifar.required', list(p.required), above=0, most=1)
+  check_numbers('cifar.members', list(p.members), 0, 2**32 - 1, whole=True)
+  check_number('cifar.train.data.validation', p.train.data.validation, 1, whole=True)
+  arms.check_arms(p.arms, p.arm, p.networks, 'cifar')
+
+
+def cifar_cells(p):
+  """Every (arm, seed), a teacher before its students; an ensemble teaches the students of all seeds
+  and may have members of further ones."""
+  cells = {}
+
+  def visit(arm, seed):
+    for teacher in teachers_of(p, arm, seed):
+      visit(*teacher)
+    cells[arm, seed] = True
+
+  for seed, arm in itertools.product(p.seeds, p.arms):
+    visit(arm, seed)
+  return list(cells)
+
+
+def teachers_of(p, arm, seed):
+  """[(arm, seed)]: of the same seed, or all members of an ensemble."""
+  a = p.arm[arm]
+  return [(a.teacher, of) for of in (p.members if a.ensemble else (seed,))] if a.teacher else []
 
 
 def arm_config(p, arm):
@@ -196,102 +214,48 @@ def arm_config(p, arm):
   return config
 
 
+def teacher_config(p, arm):
+  return arm_config(p, p.arm[arm].teacher) if p.arm[arm].teacher else None
+
+
 def arm_options(p, arm):
-  return {**p.arm[arm].to_dict(), 'features': {'hint': p.hint, 'attention': list(p.attention)}}
-
-
-def check_cifar(p):
-  check_seeds(p.seeds)
-  check_names('cifar.arms', p.arms, p.arm)
-  for i, arm in enumerate(p.arms):
-    a, what = p.arm[arm], f'cifar.arm.{arm}'
-    check_name(f'{what}.student', a.student, p.networks)
-    check_name(f'{what}.loss', a.loss, LOSSES)
-    check_name(f'{what}.targets', a.targets, TARGETS)
-    check_number(f'{what}.alpha', a.alpha, 0, 1)
-    check_number(f'{what}.temperature', a.temperature, above=0)
-    check_number(f'{what}.smoothing', a.smoothing, 0, 1)
-    for key in ('hint', 'attention'):
-      check_number(f'{what}.{key}', a[key], 0)
-    check_number(f'{what}.epochs', a.epochs, above=0)
-    if a.teacher and a.teacher not in p.arms[:i]:
-      raise ValueError(f'{what} learns from {a.teacher!r}: put that before it in cifar.arms.')
-    if not a.teacher and (a.alpha or a.hint or a.attention):
-      raise ValueError(f'{what} has no teacher: give it one, or alpha, hint and attention 0.')
+  features = {'hint': p.hint, 'attention': list(p.attention)}
+  members = len(p.members) if p.arm[arm].ensemble else 1
+  return {**p.arm[arm].to_dict(), 'features': features, 'shrink': p.shrink, 'members': members}
 
 
 def check_arm(config, above, options, workdir):
   classifier.check(config, workdir)
-  if not above:
-    return
-  t, teacher = classifier.task(config), classifier.task(above)
-  check_teacher(teacher.model, t.model, t.dataset.image_shape)
-  one, several = options['features']['hint'], options['features']['attention']
-  shown = [features_of(x) for x in (t, teacher)]
-  for name in ([one] if options['hint'] else []) + (several if options['attention'] else []):
-    for features in shown:
-      check_name('feature', name, features)
-  if options['attention']:
-    jax.eval_shape(attention_transfer, *([x[name] for name in several] for x in shown))
+  arms.check_arm(config, above, options)
 
 
-def features_of(t):
-  """The shapes of everything that a network shows of itself."""
-  image = jax.ShapeDtypeStruct((1, *t.dataset.image_shape), jnp.float32)
-  show = lambda key, x: t.model.apply(*t.model.init(key, x), x)[0][1]
-  return jax.eval_shape(show, jax.random.key(0), image)
-
-
-def student_of(t, teacher, options):
-  """The task, the network having a regressor to the teacher's width where it is given a hint."""
-  if not options['hint']:
-    return t
-  name, (mean, std) = options['features']['hint'], t.dataset.mean_std()
-  module = Regressed(t.module, {name: features_of(teacher)[name].shape[-1]})
-  return t._replace(module=module, model=bind(module, mean=mean, std=std))
-
-
-def train_arm(config, above, options, seed, context):
-  t = classifier.task(config)
-  if above is None:
-    hard = functools.partial(cross_entropy, smoothing=options['smoothing'])
-    objective, frozen = supervised(t.model.apply, hard), None
-  else:
-    teacher = classifier.task(above)
-    t = student_of(t, teacher, options)
-    weights = classifier.load_weights(context.directories[f'{options["teacher"]}-{seed}'])
-    objective, frozen = taught(t, teacher, options), {'teacher': weights}
+def train_arm(config, above, options, teachers, seed, context):
+  folders = [context.directories[name] for name in teachers]
+  weights = [classifier.load_weights(folder) for folder in folders]
+  t, objective, frozen = arms.taught(config, above, options, weights, opinion(folders))
   result = classifier.train(config, seed, context.directory, t, objective, frozen=frozen)
   return result | keep_logits(t, context.directory)
 
 
-def taught(t, teacher, o):
-  """The objective of an arm that has a teacher."""
-  told = network(teacher.model.apply)
-  if o['targets'] == 'permuted':
-    told = changed(told, permute_others)
-  elif o['targets'] == 'confidence':
-    told = changed(told, forget_others(o['temperature']))
-  one, several = o['features']['hint'], o['features']['attention']
-  matches = {}
-  if o['hint']:
-    matches['hint'] = o['hint'], lambda s, t: hint(s[f'{one}_regressed'], t[one])
-  if o['attention']:
-    matches['attention'] = o['attention'], lambda s, t: attention_transfer(
-      [s[name] for name in several], [t[name] for name in several]
-    )
-  hard = functools.partial(cross_entropy, smoothing=o['smoothing'])
-  return distilled(
-    t.model.apply, told, o['alpha'], o['temperature'], LOSSES[o['loss']], hard, matches
-  )
+def opinion(folders):
+  """What the teachers say together of the validation images; None without a teacher."""
+  logits = [np.load(folder / LOGITS)['validation'] for folder in folders]
+  return mixture(logits) if len(logits) > 1 else logits[0] if logits else None
 
 
-def plan_arm(config, above):
-  """The teacher's forward passes count too."""
-  plan = classifier.plan(config)
-  if above:
-    plan['work'] *= 1 + classifier.plan(above)['MACs'] / (3 * plan['MACs'])
-  return plan
+def beside(p, arm):
+  """The arms whose networks of one seed an arm's is seen beside, itself the first."""
+  others = [*order.partners(arm, p), order.teacher_of(arm, p)]
+  return list(dict.fromkeys([arm, *(other for other in others if other in p.arms)]))
+
+
+def find_order(p, arm, seed, context):
+  """How well a network knows its mistakes, and what it has of this from its teacher."""
+  return order.find(arm, {name: cifar_run(p, name, seed, context) for name in beside(p, arm)}, p)
+
+
+def cifar_run(p, arm, seed, context):
+  return load_run(context, f'{arm}-{seed}', arms.task(arm_config(p, arm), p.shrink))
 
 
 def write_report(c, context):
@@ -319,15 +283,12 @@ def mnist_report(report, m, context):
 
 
 def cifar_report(report, p, context):
-  sizes = {arm: classifier.plan(arm_config(p, arm)) for arm in p.arms}
-  runs = {
-    arm: [
-      load_run(context, f'{arm}-{seed}', classifier.task(arm_config(p, arm))) for seed in p.seeds
-    ]
-    for arm in p.arms
-  }
-  names = classifier.task(arm_config(p, p.arms[0])).dataset.label_names
+  runs = {arm: [cifar_run(p, arm, seed, context) for seed in p.seeds] for arm in p.arms}
+  sizes = {arm: arms.plan(arm_config(p, arm), None, arm_options(p, arm)) for arm in p.arms}
+  names = arms.task(arm_config(p, p.arms[0]), p.shrink).dataset.label_names
+  found = {arm: [context.results[f'{arm}-{seed}-order'] for seed in p.seeds] for arm in p.arms}
   roles.write(report, runs, sizes, names, p)
+  order.write(report, order.gather(found), runs, p)
 
 
 if __name__ == '__main__':

@@ -4,6 +4,7 @@ import numpy as np
 import scipy.special
 import scipy.stats
 
+from jaxdl.uncertainty.confidence import log_odds
 from jaxdl.viz.calibration import calibration, nll
 
 
@@ -46,12 +47,6 @@ def agreement(one, other) -> float:
   if both.sum() < 3 or a.std() == 0 or b.std() == 0:
     return 0.0  # nothing varies, so nothing varies together
   return float(np.corrcoef(a, b)[0, 1])
-
-
-def log_odds(logits) -> np.ndarray:
-  """Confidence as log p / (1 - p) of the predicted class [N]: no ties where p rounds to 1."""
-  z = np.sort(np.asarray(logits, np.float64), axis=-1)
-  return z[:, -1] - scipy.special.logsumexp(z[:, :-1], axis=-1)
 
 
 def examine(student, teacher, labels, temperature=4.0) -> dict[str, float]:

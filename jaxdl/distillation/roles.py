@@ -43,11 +43,15 @@ def write(
   part = f'{data.per_class} images a class' if data.per_class else 'all images'
   networks = ' and '.join(f'{k}: {_called(v)}' for k, v in p.networks.items())
   report.section(f'Roles: {data.name}')
+  asked = ('The teacher sees the same augmented images as its student, in eval mode'
+           if p.train.augment else
+           'Nothing is augmented, so a teacher says once what it thinks of each image')
+  smaller = f', made {p.shrink} times smaller' if p.shrink > 1 else ''
+  brief = [f'{a} {p.arm[a].epochs * p.train.epochs:g}' for a in runs if p.arm[a].epochs != 1]
   report.text(
-    f'{networks}; {part}, {p.train.epochs:g} epochs, batch {p.train.batch_size}, seeds '
-    f'{list(p.seeds)}. The teacher sees the same augmented images as its student, in eval mode; '
-    'each seed has its own. Arms that are called brief train for '
-    f'{min(a.epochs for a in p.arm.values()) * p.train.epochs:g} epochs.'
+    f'{networks}; {part}{smaller}, {p.train.epochs:g} epochs, batch {p.train.batch_size}, seeds '
+    f'{list(p.seeds)}. {asked}; each seed has its own teacher, an ensemble that of the seeds '
+    f'{list(p.members)}.' + (f' Other numbers of epochs: {", ".join(brief)}.' if brief else '')
   )
   rows = [
     result_row(f'roles: {arm}', metric, *aggregate([f(run) for run in several]),

@@ -5,6 +5,7 @@ import pathlib
 
 import pytest
 
+from jaxdl.distillation import order
 from jaxdl.train.stages import check_stages
 
 ROOT = pathlib.Path(__file__).parents[2] / 'experiments'
@@ -65,6 +66,12 @@ def test_a_transfer_set_smaller_than_a_batch(tmp_path):
   ('kd_T4', {'loss': 'dkt'}, "Unknown cifar.arm.kd_T4.loss 'dkt'. Did you mean 'dkd'"),
   ('small', {'student': 'smal'}, "Unknown cifar.arm.small.student 'smal'. Did you mean 'small'"),
   ('small', {'epochs': 0.0}, 'cifar.arm.small.epochs must be a number, above 0'),
+  ('kd_T4', {'targets': 'class_mean'}, "Did you mean 'class_means'"),
+  ('kd_T4', {'below': 0.0}, 'cifar.arm.kd_T4.below must be a number, above 0'),
+  ('kd_T4', {'ensemble': 1}, 'ensemble of cifar.arm.kd_T4 must be True or False'),
+  ('small', {'ranking': -1.0}, 'cifar.arm.small.ranking must be a number, at least 0'),
+  ('small', {'smoothing': 0.1, 'penalty': 0.1}, 'has both smoothing and penalty'),
+  ('fitnet', {'ensemble': True}, 'has logits and no features'),
 ])
 def test_bad_arms(arm, change, match):
   def write(c):
@@ -87,6 +94,28 @@ def test_attention_to_features_that_are_no_maps(tmp_path):
     c.cifar.attention = ('hidden1',)
 
   refused(change, 'Attention transfer compares maps', tmp_path)
+
+
+def test_a_teacher_comes_before_its_students_and_an_ensemble_has_seeds_of_its_own():
+  for variant in ('', 'confidence', 'cpu', 'smoke'):
+    p = CONFIG.get_config(variant).cifar
+    cells = STUDY.cifar_cells(p)
+    assert len(set(cells)) == len(cells)
+    assert set(cells) >= {(arm, seed) for arm in p.arms for seed in p.seeds}
+    for i, (arm, seed) in enumerate(cells):
+      assert set(STUDY.teachers_of(p, arm, seed)) <= set(cells[:i])
+  p = CONFIG.get_config('confidence').cifar
+  assert STUDY.teachers_of(p, 'kd_ensemble', 2) == [('big', seed) for seed in (0, 1, 2, 3)]
+  assert STUDY.teachers_of(p, 'born3', 2) == [('born2', 2)]
+  further = set(STUDY.cifar_cells(p)) - {(arm, seed) for arm in p.arms for seed in p.seeds}
+  assert further == {('big', 3)}
+
+
+def test_every_hypothesis_is_about_arms_that_its_variant_runs():
+  arms = set(CONFIG.get_config('confidence').cifar.arms)
+  for *_, one, other in order.HYPOTHESES:
+    assert {one, other} <= arms
+  assert set(CONFIG.get_config('cpu').cifar.arms) >= {one for *_, one, _ in order.HYPOTHESES}
 
 
 def test_every_digit_is_omitted_in_turn_and_has_its_controls():
