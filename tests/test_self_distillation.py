@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxdl.distillation import own_teacher
+
 ROOT = pathlib.Path(__file__).parent.parent / 'experiments'
 
 
@@ -103,21 +105,24 @@ def test_soft_targets_of_a_network_are_softened():
 def test_the_best_epoch_is_chosen_on_the_split_it_says():
   log = {'test/accuracy': (np.arange(3), np.array([0.2, 0.5, 0.4])),
          'validation/accuracy': (np.arange(3), np.array([0.1, 0.3, 0.6]))}
-  assert STUDY.at_best({'log': log}, 'test') == pytest.approx(50)
-  assert STUDY.at_best({'log': log}, 'validation') == pytest.approx(40)
+  assert own_teacher.at_best({'log': log}, 'test') == pytest.approx(50)
+  assert own_teacher.at_best({'log': log}, 'validation') == pytest.approx(40)
 
 
 def test_a_claim_that_is_missed_is_said_as_one():
   run = lambda accuracy, ece: {
     'train': {'accuracy': 0.75}, 'test': {'accuracy': accuracy}, 'ece': ece,
+    'arrays': {'correct': [np.arange(50) < 50 * accuracy]},
   }
   c = CONFIG()
   c.arms = ('baseline', 'tf_kd_self', 'tf_kd_reg')
   runs = {
     'baseline': [run(0.5, 0.1)], 'tf_kd_self': [run(0.6, 0.2)], 'tf_kd_reg': [run(0.4, 0.05)]
   }
-  gap, *said = STUDY.claims(c, runs)
+  gap, *said = own_teacher.claims(c, runs)
   assert '25.00 points' in gap
+  # Five answers become right and none wrong: two-sided 2 / 2^5.
+  assert 'McNemar p = 0.062, n = 1' in said[0]
   found = {line.split(':')[0]: '**seen**' in line for line in said}
   assert found == {
     'A teacher that is the same network helps': True,
@@ -137,6 +142,7 @@ def test_a_claim_that_is_missed_is_said_as_one():
     ({'arm.byot.options.alpha': 1.5}, ['alpha', 'at most 1']),
     ({'arm.byot.method': 'section'}, ["'section'", "mean 'sections'?"]),
     ({'thresholds': ()}, ['thresholds']),
+    ({'shrink': 0}, ['shrink', 'at least 1']),
   ],
 )
 def test_an_arm_that_cannot_be_is_refused(change, words):
