@@ -27,12 +27,15 @@ TURNS = {'location': 'random', 'turns': True, 'brightness': 0.1}
 AFFINE = TURNS | {'angle': 22.5, 'scale': (0.8, 1.2)}
 
 
-def arm(sources, sizes, place='turns', shape='square', targets='all'):
+def arm(sources, sizes, place='turns', shape='square', targets='all', **more):
   """Patches that are made for these victims (several: an ensemble), of each size.
 
   Without a class in it, `targets` has the untargeted patch alone; 'all' adds every class.
+  `disguise` = {'of': class, 'eps': e} keeps a patch within e of the middle of an image of a class;
+  `steps` are for this arm instead of the common ones.
   """
-  return {'sources': sources, 'sizes': sizes, 'place': place, 'shape': shape, 'targets': targets}
+  return {'sources': sources, 'sizes': sizes, 'place': place, 'shape': shape, 'targets': targets,
+          **more}
 
 
 def get_config(variant=''):
@@ -63,7 +66,7 @@ def get_config(variant=''):
     'test': 2_000,  # test images
     'train': 1_000,  # training images on which the best targeted patch is chosen
   })
-  c.positions = ConfigDict({'arm': 'resnet', 'size': 5, 'images': 500, 'stride': 1})
+  c.positions = ConfigDict({'arm': 'resnet', 'sizes': (5, 16), 'images': 500, 'stride': 1})
   c.placements = ConfigDict({  # trained at one kind of place, pasted at another
     'arms': ('fixed', 'shift', 'turns', 'affine'), 'size': 7, 'test': 2_000,
   })
@@ -82,6 +85,8 @@ def get_config(variant=''):
     'resnet_vgg': arm(('resnet', 'vgg'), sizes),
     'resnet_densenet': arm(('resnet', 'densenet'), sizes),
     'all_three': arm(('resnet', 'densenet', 'vgg'), sizes),
+    'disguised_0p1': arm(('resnet',), (7, 16), disguise={'of': 6, 'eps': 0.1}),
+    'disguised_0p3': arm(('resnet',), (7, 16), disguise={'of': 6, 'eps': 0.3}),
   }
   trained_at = {name: arm(('resnet',), (7,), place=name, targets=(0, 3, 7))
                 for name in ('fixed', 'shift', 'turns', 'affine')}
@@ -100,8 +105,11 @@ def get_config(variant=''):
       'vgg': {'model': {'name': 'vgg11_bn', 'width': 0.25, 'dtype': 'float32'}},
     }
     arms = {name: arm((name,), sizes) for name in victims} | {
-      'resnet_circle': arm(('resnet',), (5, 16), shape='circle'),
+      'resnet_circle': arm(('resnet',), sizes, shape='circle'),
       'resnet_vgg': arm(('resnet', 'vgg'), (5, 16)),
+      'resnet_long': arm(('resnet',), (7,), targets=(0, 3, 7), steps=440),
+      'disguised_0p1': arm(('resnet',), (16,), disguise={'of': 6, 'eps': 0.1}),
+      'disguised_0p3': arm(('resnet',), (16,), disguise={'of': 6, 'eps': 0.3}),
     }
   elif variant == 'smoke':
     c.train.data.name = 'digits'
@@ -113,7 +121,7 @@ def get_config(variant=''):
     c.evaluation.test, c.evaluation.train, c.evaluation.placements = 100, 50, 2
     c.evaluation.place = 'fixed'  # an MLP does not see the same thing at two places
     c.places.fixed.brightness = 0.2
-    c.positions.arm, c.positions.size, c.positions.images = 'mlp', 4, 30
+    c.positions.update({'arm': 'mlp', 'sizes': (4,), 'images': 30})
     c.placements.size, c.placements.test, c.placements.arms = 4, 50, ('fixed', 'shift', 'affine')
     mlp = lambda width: {'model': {'name': 'mlp', 'hidden': (width,), 'dtype': 'float32'}}
     victims = {'mlp': mlp(64), 'wide': mlp(128)}
@@ -121,6 +129,8 @@ def get_config(variant=''):
       'mlp': arm(('mlp',), (2, 4), 'fixed'),
       'mlp_circle': arm(('mlp',), (4,), 'fixed', shape='circle'),
       'both': arm(('mlp', 'wide'), (4,), 'fixed'),
+      'longer': arm(('mlp',), (4,), 'fixed', targets=(0, 3), steps=120),
+      'disguised': arm(('mlp',), (4,), 'fixed', disguise={'of': 6, 'eps': 0.3}),
     }
     trained_at = {name: arm(('mlp',), (4,), name, targets=(0, 3)) for name in c.placements.arms}
   elif variant:

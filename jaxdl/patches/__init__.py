@@ -1,0 +1,1 @@
+"""How well adversarial patches work: measured, told as claims, tables and figures."""
