@@ -14,8 +14,8 @@ import numpy as np
 from jaxdl import app
 from jaxdl.data import take
 from jaxdl.distillation import arms, digits, order, roles
-from jaxdl.distillation.digits import Student
 from jaxdl.distillation.runs import LOGITS, load_run
+from jaxdl.distillation.students import Student
 from jaxdl.objectives import distilled
 from jaxdl.objectives.distilled import cached, with_logits
 from jaxdl.options import check_names, check_number, check_numbers, check_seeds

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from jaxdl.distillation.digits import Student, correct_bias
 from jaxdl.distillation.evidence import (
   agreement,
   best_bias,
@@ -20,6 +19,8 @@ from jaxdl.distillation.evidence import (
   wrong_mass,
 )
 from jaxdl.distillation.runs import Run, mean, over, paired
+from jaxdl.distillation.students import Student
+from jaxdl.distillation.unseen import correct_bias
 
 RNG = np.random.default_rng(0)
 LABELS = RNG.integers(0, 5, 60)
