@@ -202,7 +202,7 @@ def _small(c):
   p.networks.small = {'name': 'resnet8', 'width': 0.5, 'dtype': 'float32'}
   p.networks.big = {'name': 'resnet8', 'dtype': 'float32'}
   p.hint, p.attention = 'stage2', ('stage1', 'stage2', 'stage3')
-  p.required, p.resamples = (0.6, 0.7, 0.8, 0.9), 400
+  p.required, p.resamples = (0.6, 0.7, 0.8, 0.9), 500
   p.arms = tuple(name for name in ARMS if name not in (
     'small_brief', 'big_dekd', 'rekd_T4', 'kd_T1', 'kd_T2', 'kd_T8', 'ranking'))
   p.arm.big_brief.epochs = 0.05
