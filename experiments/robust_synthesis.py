@@ -12,15 +12,11 @@ import jax
 from jaxdl import app
 from jaxdl.options import check_names, check_number
 from jaxdl.synthesis import figures
-from jaxdl.synthesis.tasks import (
-  RESTORATIONS,
-  TASKS,
-  Bench,
-  Network,
-  check_tasks,
-  cross,
-  draw_seeds,
-)
+from jaxdl.synthesis.check import check_tasks
+from jaxdl.synthesis.claims import claims
+from jaxdl.synthesis.opinions import Network
+from jaxdl.synthesis.seeds import cross, draw_seeds
+from jaxdl.synthesis.tasks import TASKS, Bench
 from jaxdl.train import classifier
 from jaxdl.train.cells import training_stages
 from jaxdl.train.metrics import read_metrics
@@ -137,116 +133,6 @@ def write_report(c, context):
   figures.show(report, c, context, results, t.dataset.label_names)
   report.write()
   return {'rows': len(report.results)}
-
-
-def claims(c, stages, results):
-  """The paper's claims and the course's questions as sentences with our numbers; a miss is said as
-  one.
-
-  Args:
-    c: the configuration.
-    stages: the results of `seeds` and `cross`.
-    results: task -> arm -> numbers.
-  """
-  seeds, across = stages['seeds'], stages['cross']
-  verdict = lambda holds: '**seen**' if holds else '**not seen**'
-  robust = [arm for arm in c.arms if c.eps[arm] > 0]
-  standard = [arm for arm in c.arms if not c.eps[arm]]
-  made = {arm: r['class Gaussian'] for arm, r in results['generation'].items()}
-  judge = lambda r: 100 * r['judge']['agreement']
-  base, listed = judge({'judge': seeds['class Gaussian']}), lambda arms, f: ', '.join(
-    f'{arm} {f(arm):.1f} %' for arm in arms
-  )
-  yield (
-    f'Does the judge know what it sees? It is right on {judge({"judge": seeds["real"]}):.1f} % of '
-    f'the test images, and takes {base:.1f} % of the untouched seeds for their class.'
-  )
-  if robust:
-    best = max(robust, key=lambda arm: judge(made[arm]))
-    yield (
-      'Generation: at least 95 % of what a robust network makes of class seeds is its class to the '
-      f'judge: {verdict(judge(made[best]) >= 95)} ({listed(robust, lambda a: judge(made[a]))}).'
-    )
-  for arm in standard:
-    sure = 100 * made[arm]['own']['confidence']
-    yield (
-      'Can the non-robust network do it? No: it is sure of its images, and the judge sees the '
-      'class in no more than 10 points more of them than of the seeds: '
-      f'{verdict(sure > 95 and judge(made[arm]) < base + 10)} ({arm}: own confidence {sure:.1f} %, '
-      f'judge {judge(made[arm]):.1f} %, seeds {base:.1f} %).'
-    )
-  if not (robust and standard):
-    return
-  plain = standard[0]
-  for kind in ('another class', 'noise'):
-    of = {arm: judge(r[kind]) for arm, r in results['generation'].items()}
-    yield (
-      f'From seeds that say nothing of the class ({kind}) robust networks make more that the judge '
-      f'takes for it: {verdict(min(of[a] for a in robust) > of[plain])} ({listed(c.arms, of.get)}, '
-      f'untouched {judge({"judge": seeds[kind]}):.1f} %).'
-    )
-  # The judge may be fooled by what fools another standard network: so who is convinced least?
-  for kind in ('class Gaussian', 'another class'):
-    of = {
-      maker: 100 * min(share for name, share in looks.items() if name != maker)
-      for maker, looks in across[kind].items()
-    }
-    yield (
-      f'From {kind} seeds, what robust networks make convinces every other network, standard or '
-      'robust, more often than what the standard one makes: '
-      f'{verdict(min(of[a] for a in robust) > of[plain])} (the least convinced: '
-      f'{listed([*c.arms, "untouched"], of.get)}).'
-    )
-  yield (
-    'Is the judge fooled by what fools the standard network? What that makes of noise is its class '
-    f'to the judge in {100 * across["noise"][plain]["judge"]:.1f} %, to the robust networks in at '
-    f'most {100 * max(across["noise"][plain][a] for a in robust):.1f} %.'
-  )
-  gap = lambda arm: made[arm]['frechet']
-  yield (
-    "By the distance of the judge's features, robust images are nearer to real ones than those of "
-    f'the standard network: {verdict(max(map(gap, robust)) < gap(plain))} '
-    f'({", ".join(f"{arm} {gap(arm):.1f}" for arm in c.arms)}, untouched seeds '
-    f'{seeds["class Gaussian"]["frechet"]:.1f}).'
-  )
-  fill = {arm: r['penalty'] for arm, r in results['inpainting'].items()}
-  cut = results['inpainting'][best]['cut']
-  inside = max(r['psnr'] for name, r in results['inpainting'][best].items() if name != 'cut')
-  yield (
-    'Inpainting: the robust network fills the square nearer to the original than the mean colour '
-    f'does: {verdict(inside > cut["psnr"])} ({best}: {inside:.2f} dB at best, mean colour '
-    f'{cut["psnr"]:.2f} dB).'
-  )
-  yield (
-    'Inpainting: the judge finds the class again more often than in the cut images: '
-    f'{verdict(judge(fill[best]) > judge(cut))} ({best} {judge(fill[best]):.1f} %, cut '
-    f'{judge(cut):.1f} %, {plain} {judge(fill[plain]):.1f} %).'
-  )
-  up = results['super_resolution'][best]
-  sharp = max(r['psnr'] for name in RESTORATIONS for r in up[name])
-  yield (
-    'Super-resolution: nearer to the original than bicubic: '
-    f'{verdict(sharp > up["bicubic"]["psnr"])} (PSNR {sharp:.2f} dB at best, bicubic '
-    f'{up["bicubic"]["psnr"]:.2f} dB). It need not be: it adds detail of the class, not of the '
-    'original.'
-  )
-  told, blurred = max(judge(r) for r in up['plain']), judge(up['bicubic'])
-  yield (
-    'Super-resolution: the judge sees the class more often than after bicubic: '
-    f'{verdict(told > blurred)} ({told:.1f} % against {blurred:.1f} %).'
-  )
-  turned = {arm: judge(r['made'][-1]) for arm, r in results['translation'].items()}
-  yield (
-    f'Translation at eps {c.translation.eps[-1]:g}: the judge sees the target more often in what '
-    f'the robust networks make: {verdict(min(turned[a] for a in robust) > turned[plain])} '
-    f'({listed(c.arms, turned.get)}).'
-  )
-  paints = {arm: judge(r['after']) - judge(r['before']) for arm, r in results['painting'].items()}
-  yield (
-    'Painting one unit: it moves the judge towards the class more with a robust network: '
-    f'{verdict(min(paints[a] for a in robust) > paints[plain])} '
-    f'({", ".join(f"{arm} {paints[arm]:+.1f} points" for arm in c.arms)}).'
-  )
 
 
 def show_networks(report, c, context, results):

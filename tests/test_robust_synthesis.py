@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 from jaxdl.core import Model
+from jaxdl.synthesis import seeds as S
 from jaxdl.synthesis import tasks
+from jaxdl.synthesis.claims import claims
+from jaxdl.synthesis.opinions import Network
 
 ROOT = pathlib.Path(__file__).parent.parent / 'experiments'
 
@@ -82,41 +85,54 @@ def test_the_adversary_is_that_of_the_arm_and_the_judge_has_none():
   assert not judge.get('adversary') and judge['model'] != c.train.model.to_dict()
 
 
-def numbers(robust, standard):
+def numbers(robust, small, standard):
   """Configuration and results: all networks agree with each other as it is given."""
-  c = smoke({'arms': ('standard', 'robust_0p5', 'robust_1')})
+  c = smoke({'arms': ('standard', 'robust_0p25', 'robust_0p5', 'robust_1')})
   def one(agreement):
-    r = {'judge': {'agreement': agreement}, 'own': {'agreement': 1.0, 'confidence': 0.99},
-         'psnr': 10 * agreement, 'frechet': 1 - agreement}
+    r = {'judge': {'agreement': agreement, 'score': agreement}, 'psnr': 10 * agreement,
+         'own': {'agreement': 1.0, 'confidence': 0.99}, 'frechet': 1 - agreement}
+    blind = {**r, 'judge': {'agreement': 0.9 * agreement if agreement > 0.5 else 0.95}}
+    start = {**r, 'psnr': 3.0, 'judge': {'agreement': 0.3}, 'own': {'agreement': 0.75}}
     return {
-      'generation': {kind: r for kind in tasks.SEEDS},
-      'inpainting': {'cut': {**r, 'psnr': 3.0, 'judge': {'agreement': 0.3}}, 'penalty': r},
+      'generation': {kind: r for kind in S.SEEDS},
+      'inpainting': {'cut': start, 'penalty': r, 'penalty, blind': blind},
       'super_resolution': {
-        **{name: [r] for name in tasks.RESTORATIONS},
-        'bicubic': {'psnr': 8.5, 'judge': {'agreement': 0.6}},
+        **{name: [blind if 'blind' in name else r] for name in tasks.RESTORATIONS},
+        'nearest': start, 'bicubic': {'psnr': 8.5, 'judge': {'agreement': 0.6}},
       },
       'translation': {'made': [r]},
+      'sketching': {'before': start, 'after': r},
       'painting': {'before': {**r, 'judge': {'agreement': 0.1}}, 'after': r},
     }
 
-  of = {'standard': one(standard), 'robust_0p5': one(robust), 'robust_1': one(robust)}
-  seeds = {kind: {'agreement': 0.2, 'frechet': 2.0} for kind in (*tasks.SEEDS, 'real')}
-  look = {'untouched': 0.2, 'standard': standard, 'robust_0p5': robust, 'robust_1': robust}
+  shares = {'standard': standard, 'robust_0p25': small, 'robust_0p5': robust, 'robust_1': robust}
+  of = {arm: one(share) for arm, share in shares.items()}
+  seeds = {kind: {'agreement': 0.2, 'frechet': 2.0} for kind in (*S.SEEDS, 'real')}
+  look = {'untouched': 0.2, **shares}
   across = {kind: {
     maker: dict.fromkeys(('judge', *c.arms), share) for maker, share in look.items()
-  } for kind in tasks.SEEDS}
+  } for kind in S.SEEDS}
   results = {task: {arm: r[task] for arm, r in of.items()} for task in of['standard']}
   return c, {'seeds': seeds, 'cross': across}, results
 
 
 def test_answers_follow_the_numbers():
-  as_published = list(STUDY.claims(*numbers(robust=0.97, standard=0.22)))
+  as_published = list(claims(*numbers(robust=0.97, small=0.9, standard=0.22)))
   assert [line for line in as_published if '**not seen**' in line] == []
   # The other way round, nothing of it holds but what is said of the one network alone.
-  otherwise = list(STUDY.claims(*numbers(robust=0.22, standard=0.97)))
+  otherwise = list(claims(*numbers(robust=0.22, small=0.25, standard=0.97)))
   assert [line for line in otherwise if '**seen**' in line] == []
-  assert len(otherwise) == len(as_published) > 11
-  assert '97.0 %' in as_published[1] and '22.0 %' in otherwise[1]
+  assert len(otherwise) == len(as_published) > 18
+  assert '97.0 %' in as_published[1] and '25.0 %' in otherwise[1]
+  assert any('wrong in 25.0 % of the images' in line for line in as_published)
+
+
+def test_the_ranking_by_radius_is_said_where_there_are_three_kinds():
+  c, stages, results = numbers(robust=0.97, small=0.98, standard=0.22)
+  ranked = [line for line in claims(c, stages, results) if 'a training radius' in line]
+  assert len(ranked) == 4 and all('**not seen**' in line for line in ranked)
+  c.arms = ('standard', 'robust_0p5')
+  assert not any('a training radius' in line for line in claims(c, stages, results))
 
 
 def test_psnr_of_the_square_alone():
@@ -131,14 +147,14 @@ def test_every_network_looks_at_the_images_of_the_others(tmp_path):
   def constant(label):
     logits = np.eye(3, dtype=np.float32)[label]
     model = Model(None, lambda p, s, x, **_: ((p + x.mean((1, 2)) * logits, {}), s))
-    return tasks.Network(model, np.zeros(3, np.float32), {})
+    return Network(model, np.zeros(3, np.float32), {})
 
   seeds = np.full((6, 4, 4, 1), 0.5, np.float32)
-  for kind in tasks.SEEDS:
+  for kind in S.SEEDS:
     np.savez(tmp_path / f'{kind}.npz', seeds=seeds, targets=np.array([0, 0, 0, 1, 1, 2]))
     np.save(tmp_path / f'{kind}.npy', np.full((6, 4, 4, 1), 200, np.uint8))
   networks = {'a': constant(0), 'b': constant(2)}
-  out = tasks.cross(networks, {'a': tmp_path}, tmp_path)
-  assert set(out) == set(tasks.SEEDS)
+  out = S.cross(networks, {'a': tmp_path}, tmp_path)
+  assert set(out) == set(S.SEEDS)
   for looks in out.values():
     assert looks == {maker: {'a': 3 / 6, 'b': 1 / 6} for maker in ('untouched', 'a')}

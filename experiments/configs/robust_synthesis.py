@@ -19,8 +19,8 @@ Variants
   imagenette
           ResNet-18 at 160 pixels with training eps 0 and 3, and the paper's values for ImageNet; a
           GPU. First: python -m jaxdl.data prepare imagenette --folder DIR --size 160
-  cpu     real CIFAR-10 on 2 cores in under an hour: ResNet-8, 15,000 training images, eps 0, 0.5
-          and 1 with 3 steps. Small: read the orderings.
+  cpu     real CIFAR-10 on 2 cores in under an hour: ResNet-8, 15,000 training images, the same
+          radii with 3 steps. Small: read the orderings.
   smoke   under a minute, embedded digits.
 """
 
@@ -66,6 +66,7 @@ def get_config(variant=''):
     'pairs': (('horse', 'deer'), ('cat', 'dog'), ('automobile', 'truck'), ('ship', 'airplane')),
     'per_class': 10, 'eps': (2.0, 4.0, 6.0), 'alpha': 0.2, 'steps': 120,
   }
+  c.sketching = {'per_class': 5, 'eps': 6.0, 'alpha': 0.15, 'steps': 60}
   c.painting = {
     'per_class': 5, 'side': 12, 'eps': 10.0, 'alpha': 0.15, 'steps': 140, 'gain': 0.1,
     'weight': 90.0, 'fake_relu': True,
@@ -85,9 +86,9 @@ def get_config(variant=''):
       'pairs': (('n01440764', 'n02102040'), ('n03000684', 'n03417042'), ('n03028079', 'n03888257')),
       'eps': (20.0, 40.0, 80.0), 'alpha': 0.5, 'steps': 200,
     })
+    c.sketching.update({'eps': 40.0, 'alpha': 1.0})
     c.painting.update({'side': 60, 'eps': 50.0, 'alpha': 1.0})
   elif variant == 'cpu':
-    c.arms = ('standard', 'robust_0p5', 'robust_1')
     c.adversary.update({'steps': 3, 'keep_best': False})
     c.train.data.per_class = 1_500
     c.train.model.name = 'resnet8'
@@ -117,6 +118,7 @@ def get_config(variant=''):
       'pairs': (('0', '8'), ('1', '7'), ('3', '5')), 'per_class': 2, 'eps': (1.0, 2.0),
       'steps': 20,
     })
+    c.sketching.update({'per_class': 2, 'eps': 2.0, 'alpha': 0.1, 'steps': 20})
     c.painting.update({'per_class': 1, 'side': 4, 'eps': 2.0, 'alpha': 0.1, 'steps': 20})
   elif variant:
     raise ValueError(f"Unknown variant {variant!r}: choose '', 'imagenette', 'cpu' or 'smoke'.")

@@ -128,6 +128,25 @@ def consistent(x, low, factor: int):
   return x + jax.image.resize(gap, x.shape, 'nearest')
 
 
+def sketch(images) -> Array:
+  """Dark lines on white where the brightness changes: a drawing of each image, [B, H, W, C].
+
+  The length of the Sobel gradient of the mean over the channels, as a share of its largest value in
+  the image, taken from white; the borders are continued by their own pixels.
+
+  Args:
+    images: float [B, H, W, C] in [0, 1].
+  """
+  bright = jnp.pad(images.mean(-1), ((0, 0), (1, 1), (1, 1)), 'edge')
+  smooth = lambda x: x[:-2] + 2 * x[1:-1] + x[2:]
+  slope = lambda x: x[2:] - x[:-2]
+  down = lambda f, x: jnp.moveaxis(f(jnp.moveaxis(x, 1, 0)), 0, 1)
+  across = lambda f, x: jnp.moveaxis(f(jnp.moveaxis(x, 2, 0)), 0, 2)
+  length = jnp.hypot(down(slope, across(smooth, bright)), across(slope, down(smooth, bright)))
+  ink = length / jnp.maximum(length.max((1, 2), keepdims=True), 1e-12)
+  return jnp.broadcast_to(1 - ink[..., None], images.shape)
+
+
 def synthesis(
   steps: int, alpha: float, eps: float, constrain: Callable[[Array], Array] = lambda x: x
 ) -> Attack:

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from jaxdl.synthesis.tasks import RESIZES, RESTORATIONS, SEEDS, first_of_classes
+from jaxdl.synthesis.seeds import SEEDS
+from jaxdl.synthesis.tasks import RESIZES, RESTORATIONS, first_of_classes
 from jaxdl.viz.montage import montage
 from jaxdl.viz.report import result_row
 
@@ -118,14 +119,13 @@ def _inpainting(report, c, results, load, names):
         result_row(arm, f'inpainting, {name}: PSNR in the square (dB)', r['psnr']),
         result_row(arm, f'inpainting, {name}: judge agreement (%)', 100 * r['judge']['agreement']),
       ])
-  wrong = ', '.join(f'{a} {100 - 100 * r["cut"]["own"]["agreement"]:.0f} %'
-                    for a, r in results.items())
   report.table(
     ['network', 'method', 'PSNR in the square (dB)', 'moved outside (L2)', *OPINIONS], table,
     f'A square of {o.side} x {o.side} pixels of {o.per_class} test images a class, filled with the '
     f'mean colour (cut), then {o.steps} steps of {o.alpha:g} within {o.eps:g}; penalty weight '
     f'{o.weight:g}. Blind: towards what the network itself takes the cut image for; wrong in '
-    f'{wrong}. {"The last ReLU passes every gradient but where it is said." * o.fake_relu}',
+    f'{_wrong(results, "cut")}. '
+    + 'The last ReLU passes every gradient but where it is said.' * o.fake_relu,
     ['', '', '.2f', '.2f', '.0f', '.0f', '.0f', '.0f'],
   )
   k, of = len(names), lambda arm, name: first_of_classes(load(arm, name), len(names))
@@ -153,6 +153,20 @@ def short(arm):
   return arm.replace('_', ' ').replace('0p', '0.')
 
 
+def _wrong(results, start):
+  """The share of wrong targets where a network guesses them from what the task starts from."""
+  return ', '.join(f'{arm} {100 - 100 * r[start]["own"]["agreement"]:.0f} %'
+                   for arm, r in results.items())
+
+
+def _restored_rows(setting, r):
+  return [
+    result_row(setting, f'super-resolution: {what}', value)
+    for what, value in (('PSNR (dB)', r['psnr']), ('SSIM', r['ssim']),
+                        ('judge agreement (%)', 100 * r['judge']['agreement']))
+  ]
+
+
 def _super_resolution(report, c, results, load, names):
   report.section('Super-resolution')
   o, table = c.super_resolution, []
@@ -160,27 +174,19 @@ def _super_resolution(report, c, results, load, names):
   resized = next(iter(results.values()))
   for name in RESIZES:
     table.append([None, name, *line(resized[name])[:-2], None, None])
-    report.rows([
-      result_row(name, f'super-resolution: {what}', resized[name][key])
-      for what, key in (('PSNR (dB)', 'psnr'), ('SSIM', 'ssim'))
-    ])
+    report.rows(_restored_rows(name, resized[name]))
   for arm, of in results.items():
     for name in RESTORATIONS:
       for eps, r in zip(o.eps, of[name], strict=True):
         table.append([arm, f'{name}, eps {eps:g}', *line(r)])
-        if 'blind' not in name:
-          report.rows([
-            result_row(f'{arm}, {name}, eps {eps:g}', f'super-resolution: {what}', value)
-            for what, value in (
-              ('PSNR (dB)', r['psnr']), ('SSIM', r['ssim']),
-              ('judge agreement (%)', 100 * r['judge']['agreement']),
-            )
-          ])
+        report.rows(_restored_rows(f'{arm}, {name}, eps {eps:g}', r))
   report.table(
     ['network', 'method', 'PSNR (dB)', 'SSIM', 'low-resolution error (L2)', *OPINIONS], table,
     f'{o.per_class} test images a class, at 1/{o.factor} of the resolution by block means and '
     f'back; {o.steps} steps of {o.alpha:g} from the nearest-neighbour enlargement. Faithful: the '
-    'block means are put back after every step.', ['', '', '.2f', '.3f', '.3f', *['.0f'] * 4],
+    'block means are put back after every step. Blind: towards what the network itself takes the '
+    f'nearest-neighbour enlargement for; wrong in {_wrong(results, "nearest")}.',
+    ['', '', '.2f', '.3f', '.3f', *['.0f'] * 4],
   )
   k = len(names)
   of = lambda arm, name: load(arm, name)
@@ -224,6 +230,29 @@ def _translation(report, c, results, load, names):
   )
 
 
+def _sketching(report, c, results, load, names):
+  report.section('Sketches')
+  o, table = c.sketching, []
+  for arm, of in results.items():
+    for when in ('before', 'after'):
+      table.append([arm, {'before': 'sketch', 'after': 'drawn'}[when], *opinions(of[when]),
+                    of['moved'] if when == 'after' else 0.0])
+    report.rows([result_row(
+      arm, f'sketches: judge agreement (%), {when}', 100 * of[when]['judge']['agreement']
+    ) for when in ('before', 'after')])
+  report.table(
+    ['network', 'image', *OPINIONS, 'moved (L2)'], table,
+    f'Edges of {o.per_class} test images a class, dark on white; {o.steps} steps of {o.alpha:g} '
+    f'within {o.eps:g} towards the class.', '.1f',
+  )
+  of = lambda arm, name: first_of_classes(load(arm, name), len(names))[:, :3]
+  parts = [of(c.arms[0], 'originals'), of(c.arms[0], 'sketches'),
+           *(of(arm, 'made') for arm in c.arms)]
+  groups = [(title, parts[0].shape[1]) for title in ('images', 'sketches', *map(short, c.arms))]
+  report.figure(montage(np.concatenate(parts, 1), names, groups=groups), 'sketched',
+                'Sketches of test images, and what each network makes of them.')
+
+
 def _painting(report, c, results, load, names):
   report.section('Feature painting')
   o, table = c.painting, []
@@ -255,5 +284,6 @@ _SECTIONS = {
   'inpainting': _inpainting,
   'super_resolution': _super_resolution,
   'translation': _translation,
+  'sketching': _sketching,
   'painting': _painting,
 }

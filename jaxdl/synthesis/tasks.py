@@ -2,27 +2,24 @@
 
 Santurkar et al. 2019 (arXiv:1906.09453); the losses and projections are in
 `jaxdl.attacks.synthesis`. A task is `task(options, bench) -> numbers`; its options are plain
-values, which `check_tasks` checks.
+values, which `jaxdl.synthesis.check` checks.
 """
 
 import functools
-from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.special
 
 from jaxdl.attacks import at_epsilons, attack_images, example_keys, pgd
 from jaxdl.attacks import synthesis as s
-from jaxdl.attacks.inversion import representing
-from jaxdl.core import Model
 from jaxdl.data import Split, per_class
 from jaxdl.data.pipeline import unit_range
-from jaxdl.image_quality import classifier_score, frechet_distance, psnr, ssim
-from jaxdl.options import check_flags, check_name, check_number, check_numbers
+from jaxdl.image_quality import psnr, ssim
+from jaxdl.synthesis.opinions import Network, distance, eye, moved, opinion
+from jaxdl.synthesis.seeds import SEEDS
 from jaxdl.train.evaluate import predict
 
 SHOWN = 5  # images of a class in the figures
@@ -35,14 +32,6 @@ RESTORATIONS = {  # name -> (faithful, blind)
   'faithful': (True, False), 'faithful, blind': (True, True),
 }
 RESIZES = {'nearest': 'nearest', 'bilinear': 'linear', 'bicubic': 'cubic'}
-
-
-class Network(NamedTuple):
-  """A trained network, in the order `predict` and `attack_images` take it."""
-
-  model: Model
-  params: dict
-  model_state: dict
 
 
 class Bench(NamedTuple):
@@ -87,88 +76,6 @@ class Bench(NamedTuple):
   def keep(self, name, images):
     """Saves images in [0, 1] as bytes."""
     np.save(self.folder / f'{name}.npy', np.round(255 * np.asarray(images)).astype(np.uint8))
-
-
-def eye(network):
-  """The network with its representation [B, D] in place of the logits."""
-  return network._replace(model=representing(network.model))
-
-
-def distance(judge, images, others):
-  """Of two sets of images, by the judge's representation."""
-  return frechet_distance(*(predict(*eye(judge), x) for x in (images, others)))
-
-
-def opinion(network, images, labels):
-  """The share of the images that a network takes for these classes, its mean confidence in them,
-  and the classifier score of all its predictions."""
-  p = scipy.special.softmax(np.asarray(predict(*network, images), np.float64), axis=-1)
-  return {
-    'agreement': float((p.argmax(-1) == labels).mean()),
-    'confidence': float(p[np.arange(len(labels)), labels].mean()),
-    'score': classifier_score(p),
-  }
-
-
-def moved(images, seeds):
-  """The mean L2 distance, in pixel units."""
-  return float(np.linalg.norm((images - seeds).reshape(len(seeds), -1), axis=1).mean())
-
-
-def draw_seeds(options, judge: Network, train: Split, test: Split, classes: int, key, folder):
-  """Seeds of every kind for every class, and what the judge makes of them as they are.
-
-  Args:
-    options: `per_class` seeds from the class Gaussians and `grain` of those; `controls`, how many
-      of noise and of another class.
-    judge, test, key: see `Bench`.
-    train: the images that the Gaussians are of.
-    classes: K.
-    folder: gets `<kind>.npz` with `seeds` [K n, H, W, C] and `targets`, class after class.
-  """
-  out = {'real': opinion(judge, test.images, test.labels)}
-  for kind in SEEDS:
-    n = {'class Gaussian': options['per_class'], 'grey': 1}.get(kind, options['controls'])
-    targets = np.repeat(np.arange(classes, dtype=np.int32), n)
-    seeds = np.asarray(_SEEDS[kind](targets, n, train, test, options['grain'], key), np.float32)
-    np.savez(folder / f'{kind}.npz', seeds=seeds, targets=targets)
-    out[kind] = opinion(judge, seeds, targets)
-    if kind == 'class Gaussian':
-      out[kind]['frechet'] = distance(judge, seeds, test.images)
-      some = np.random.default_rng(0).choice(len(train), len(seeds))
-      out['real']['frechet'] = distance(judge, train.images[some], test.images)
-  return out
-
-
-def _gaussian_seeds(targets, n, train, test, grain, key):
-  seeds = []
-  for label in np.unique(targets):
-    gaussian = s.fit_gaussian(train.images[train.labels == label], grain)
-    keys = jax.random.split(jax.random.fold_in(key, label), n)
-    seeds.append(np.asarray(s.draw_gaussian(gaussian, keys)))
-  return np.concatenate(seeds)
-
-
-def _noise_seeds(targets, n, train, test, grain, key):
-  shape = len(targets), *test.images.shape[1:]
-  return np.clip(np.random.default_rng(0).normal(0.5, 0.2, shape), 0, 1)
-
-
-def _other_seeds(targets, n, train, test, grain, key):
-  generator = np.random.default_rng(0)
-  others = [generator.choice(np.flatnonzero(test.labels != label)) for label in targets]
-  return unit_range(test.images[others])
-
-
-def _grey_seeds(targets, n, train, test, grain, key):
-  return np.full((len(targets), *test.images.shape[1:]), 0.5)
-
-
-_SEEDS = {
-  'class Gaussian': _gaussian_seeds, 'noise': _noise_seeds, 'another class': _other_seeds,
-  'grey': _grey_seeds,
-}
-SEEDS = tuple(_SEEDS)
 
 
 # Made once for the same values, so that every network runs the same compiled program.
@@ -277,32 +184,6 @@ def first_of_classes(images, classes):
   return images.reshape(classes, -1, *images.shape[1:])[:, :SHOWN]
 
 
-def cross(networks: Mapping[str, Network], made: Mapping[str, Path], seeds: Path) -> dict:
-  """What every network sees in what each of the others generated.
-
-  The judge may be fooled by what fools another standard network; a robust network that gave no
-  gradient is not so easily.
-
-  Args:
-    networks: name -> who looks.
-    made: name -> folder of `generation`, whose images are looked at.
-    seeds: folder of `draw_seeds`.
-
-  Returns:
-    kind of seed -> maker, or 'untouched' -> who looks -> share taken for the class aimed at.
-  """
-  out = {}
-  for kind in SEEDS:
-    with np.load(seeds / f'{kind}.npz') as file:
-      images, targets = {'untouched': file['seeds']}, file['targets']
-    images |= {maker: np.load(folder / f'{kind}.npy') for maker, folder in made.items()}
-    out[kind] = {
-      maker: {name: opinion(n, x, targets)['agreement'] for name, n in networks.items()}
-      for maker, x in images.items()
-    }
-  return out
-
-
 def psnr_inside(images, originals, mask):
   """Mean PSNR over the pixels under the mask [N, H, W, 1], all of them squares of one size."""
   share = mask.mean()
@@ -354,6 +235,20 @@ def translation(o, bench):
   }
 
 
+def sketching(o, bench):
+  """Section 4: images from sketches, which are drawings of test images; towards their class."""
+  images, labels = bench.images(o['per_class'])
+  sketches = np.asarray(s.sketch(images))
+  made = bench.make(towards(o['eps'], o['alpha'], o['steps']), sketches, labels)
+  bench.keep('originals', images)
+  bench.keep('sketches', sketches)
+  bench.keep('made', made)
+  return {
+    'before': bench.opinions(sketches, labels), 'after': bench.opinions(made, labels),
+    'moved': moved(made, sketches),
+  }
+
+
 def painting(o, bench):
   """Section 4: paints, into images of the next class, the unit that speaks loudest for a class."""
   images, labels = bench.images(o['per_class'])
@@ -380,57 +275,6 @@ TASKS = {
   'inpainting': inpainting,
   'super_resolution': super_resolution,
   'translation': translation,
+  'sketching': sketching,
   'painting': painting,
 }
-
-
-def check_tasks(options: Mapping[str, Mapping], t) -> None:
-  """Refuses tasks that cannot be done, before anything is trained.
-
-  Args:
-    options: of every task of `TASKS`.
-    t: a `jaxdl.train.classifier.Task` with the networks' data and module.
-
-  Raises:
-    ValueError: naming the option.
-  """
-  side, fewest = min(t.dataset.image_shape[:2]), int(np.bincount(t.test.labels).min())
-  for task in TASKS:
-    o, what = options[task], lambda key, task=task: f'{task}.{key}'
-    check_number(what('steps'), o['steps'], 1, whole=True)
-    for key in ('alpha', 'gain'):
-      if key in o:
-        check_number(what(key), o[key], above=0)
-    if 'weight' in o:
-      check_number(what('weight'), o['weight'], 0)
-    check = check_number if isinstance(o['eps'], int | float) else check_numbers
-    check(what('eps'), o['eps'], 0)
-    if 'per_class' in o and task != 'generation':
-      check_number(what('per_class'), o['per_class'], 1, fewest, whole=True)
-    if 'side' in o:
-      check_number(what('side (of the square, in pixels)'), o['side'], 1, side, whole=True)
-    if 'fake_relu' in o:
-      check_flags(task, o, 'fake_relu')
-      if o['fake_relu'] and not hasattr(t.module, 'fake_relu'):
-        raise ValueError(
-          f'{task}.fake_relu is on, but a {type(t.module).__name__} has no such last ReLU: turn it '
-          'off, or take a ResNet.'
-        )
-  check_number('robustness.images', options['robustness']['images'], 1, whole=True)
-  generation = options['generation']
-  for key in ('per_class', 'controls'):
-    check_number(f'generation.{key}', generation[key], 1, whole=True)
-  check_numbers('generation.marks', generation['marks'], 0, whole=True)
-  for factor in (generation['grain'], options['super_resolution']['factor']):
-    s.area(np.zeros((1, *t.dataset.image_shape)), factor)
-  _check_pairs(options['translation']['pairs'], t.dataset.label_names)
-
-
-def _check_pairs(pairs, names):
-  if not pairs:
-    raise ValueError('translation.pairs names no pairs of classes; give at least one.')
-  for pair in pairs:
-    if isinstance(pair, str) or len(pair) != 2 or pair[0] == pair[1]:
-      raise ValueError(f'translation.pairs holds {pair!r}; a pair is two different classes.')
-    for name in pair:
-      check_name('class in translation.pairs', name, names)

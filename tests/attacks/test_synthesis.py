@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.linalg
+import scipy.ndimage
 
 from jaxdl import image_quality as quality
 from jaxdl.attacks import at_epsilons, attack_images
@@ -154,6 +155,17 @@ def test_consistency_moves_as_little_as_it_can():
   gap = flat(low) - operator @ flat(x)
   want = flat(x) + np.linalg.pinv(operator) @ gap  # the least change that satisfies it
   np.testing.assert_allclose(flat(moved), want, atol=1e-6)
+
+
+def test_a_sketch_is_the_sobel_gradient_on_white():
+  sketches = np.asarray(s.sketch(jnp.asarray(IMAGES)))
+  bright = IMAGES.mean(-1)
+  slopes = [np.stack([scipy.ndimage.sobel(x, axis, mode='nearest') for x in bright])
+            for axis in (0, 1)]
+  length = np.hypot(*slopes)
+  want = 1 - length / length.max((1, 2), keepdims=True)
+  np.testing.assert_allclose(sketches, np.repeat(want[..., None], 3, -1), atol=1e-5)
+  np.testing.assert_array_equal(s.sketch(jnp.full((1, 4, 4, 3), 0.3)), 1.0)
 
 
 def test_painting_raises_the_unit_in_the_square():
