@@ -17,6 +17,8 @@ Variants
   resnet20  the same with ResNet-20, whose capacity is what limits it.
   cpu       real CIFAR-10 on 2 cores in under an hour: ResNet-8, 10,000 images, 6 epochs, three
             ascent steps. Small: read the orderings, not the accuracies.
+  small     what each part does, on images of 16 x 16 pixels: AWP, SAM and averaging each alone, two
+            seeds; and where one step overfits catastrophically.
   smoke     a minute, embedded digits.
 """
 
@@ -34,6 +36,21 @@ def pgd(steps, alpha, **options):
   return {'name': 'pgd', 'eps': EPS, 'steps': steps, 'alpha': alpha, **options}
 
 
+def brief(c, eps=None):
+  """Every arm for one pass of the study's epochs, with three ascent steps where it had many.
+
+  Args:
+    c: changed in place.
+    eps: radius for all, or None for each its own.
+  """
+  for arm in c.arm.values():
+    arm.epochs = 1.0
+    if arm.adversary:
+      arm.adversary.eps = eps or arm.adversary.eps
+      if arm.adversary.get('steps', 1) > 1:
+        arm.adversary.update({'steps': 3, 'alpha': arm.adversary.eps / 2})
+
+
 def get_config(variant=''):
   c = ConfigDict()
   c.seeds = (0, 1, 2)
@@ -49,7 +66,14 @@ def get_config(variant=''):
     'trades': arm({'name': 'trades', 'eps': EPS, 'steps': 10, 'alpha': 2 / 255, 'beta': 6.0},
                   epochs=40 / 30),
     'pgd_awp_ema': arm(pgd(7, 2 / 255), epochs=40 / 30, perturbation=awp, ema=0.999),
+    'pgd_awp': arm(pgd(7, 2 / 255), epochs=40 / 30, perturbation=awp),
+    'pgd_ema': arm(pgd(7, 2 / 255), epochs=40 / 30, ema=0.999),
+    'pgd_sam': arm(pgd(7, 2 / 255), epochs=40 / 30, perturbation={'name': 'sam', 'rho': 0.05}),
+    'fgsm_16': arm({**pgd(1, 2 * EPS, random_start=False), 'eps': 2 * EPS}),
+    'pgd_16': arm({**pgd(7, 4 / 255), 'eps': 2 * EPS}),
   })
+  c.surrogate = 'pgd'  # the arm whose adversarial images the others are shown too
+  c.fragile = ('fgsm',)  # arms that overfit catastrophically (Wong et al., section 5.4)
   c.arms = ('standard', 'fgsm', 'fgsm_rs', 'free', 'pgd', 'trades', 'pgd_awp_ema')
   c.train = ConfigDict({
     'data': {'name': 'cifar10', 'folder': '', 'per_class': 0, 'validation': 0, 'test': 0},
@@ -73,7 +97,7 @@ def get_config(variant=''):
   if variant == 'resnet20':
     c.train.model.name = 'resnet20'
   elif variant == 'cpu':
-    c.seeds = (0,)
+    c.seeds, c.fragile = (0,), ()
     c.train.data.per_class = 1_000
     c.train.model.name = 'resnet8'
     c.train.epochs = 6.0
@@ -81,25 +105,32 @@ def get_config(variant=''):
     c.train.augment.pad = 2
     c.train.log, c.train.evaluate, c.train.checkpoint = 78, 312, 312
     c.probe = 200
-    for name in c.arms:
-      c.arm[name].epochs = 1.0
-    for name in ('pgd', 'trades', 'pgd_awp_ema'):
-      c.arm[name].adversary.update({'steps': 3, 'alpha': EPS / 2})
-    c.arm.pgd_awp_ema.ema = 0.98
+    brief(c)
+    c.arm.pgd_awp_ema.ema = c.arm.pgd_ema.ema = 0.98
     c.arm.free.adversary.replays, c.arm.free.epochs = 4, 2.0
+    c.evaluation.update({
+      'images': 1_000, 'autoattack': 160, 'autoattack_batch': 80, 'queries': 1_000,
+    })
+  elif variant == 'small':
+    c.seeds, c.fragile = (0, 1), ('fgsm_16',)
+    c.arms = ('standard', 'fgsm_rs', 'pgd', 'trades', 'pgd_awp', 'pgd_ema', 'pgd_sam', 'fgsm_16',
+              'pgd_16')
+    c.train.data.update({'shrink': 2, 'per_class': 500, 'test': 2_000})
+    c.train.model.name = 'resnet8'
+    c.train.epochs, c.train.batch_size, c.train.optimizer.lr = 10.0, 64, 0.1
+    c.train.augment.update({'pad': 2, 'mode': 'reflect'})
+    c.train.log, c.train.evaluate, c.train.checkpoint = 71, 71, 355
+    c.probe = 200
+    brief(c)
+    c.arm.pgd_awp_ema.ema = c.arm.pgd_ema.ema = 0.98
     c.evaluation.update({
       'images': 1_000, 'autoattack': 160, 'autoattack_batch': 80, 'queries': 1_000,
     })
   elif variant == 'smoke':
     c.seeds = (0,)
-    c.eps = 0.1
+    c.eps, c.fragile = 0.1, ()
     c.arms = ('standard', 'fgsm_rs', 'pgd', 'free', 'pgd_awp_ema')
-    for name in c.arms:
-      c.arm[name].epochs = 1.0
-      if c.arm[name].adversary:
-        c.arm[name].adversary.eps = 0.1
-    for name in ('pgd', 'pgd_awp_ema'):
-      c.arm[name].adversary.update({'steps': 3, 'alpha': 0.05})
+    brief(c, 0.1)
     c.arm.fgsm_rs.adversary.alpha = 0.125
     c.arm.free.adversary.replays = 2
     c.arm.pgd_awp_ema.ema = 0.9
@@ -114,5 +145,7 @@ def get_config(variant=''):
       'queries': 30, 'epsilons': (0.0, 0.05, 0.1, 0.5), 'shown': 4,
     })
   elif variant:
-    raise ValueError(f"Unknown variant {variant!r}: choose '', 'resnet20', 'cpu' or 'smoke'.")
+    raise ValueError(
+      f"Unknown variant {variant!r}: choose '', 'resnet20', 'cpu', 'small' or 'smoke'."
+    )
   return c

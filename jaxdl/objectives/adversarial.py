@@ -88,7 +88,8 @@ def trades(apply: Apply, beta: float) -> Objective:
   """CE(f(x), y) + beta KL(p(x) || p(x')), the mean over the batch (Zhang et al. 2019, eq. 5).
 
   Reads x' from the batch's 'adversarial' (`attacked(..., into='adversarial')`). The batch
-  statistics move with the clean images, then with the adversarial ones, as in the authors' code.
+  statistics move with the clean images, then with the adversarial ones; the authors' code passes
+  the clean ones a third time, which changes the statistics alone.
   """
 
   def objective(params, model_state, batch, key, frozen):

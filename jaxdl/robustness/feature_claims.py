@@ -4,21 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-SEEN, NOT_SEEN = '**seen**', '**not seen**'
+from jaxdl.robustness.verdict import error, said
+
 ABOVE_CHANCE = 1.5  # times chance: what counts as having learnt the classes
-
-
-def said(seen: bool) -> str:
-  return SEEN if seen else NOT_SEEN
-
-
-def error(one: float, other: float, images: int) -> float:
-  """Two standard errors of the difference of two accuracies (%) on so many images each.
-
-  Taken as independent: on the same images the difference is known better than that.
-  """
-  spread = sum(p * (100 - p) for p in (one, other))
-  return 2 * float(np.sqrt(max(spread, 0) / images))
 
 
 def claims(
