@@ -56,8 +56,9 @@ NONE = {
   'epochs': 1.0,  # times those of the others
 }
 # Yuan et al. take alpha .6 and T 20; T 4 and alpha .9 are what most papers take. DKD: half of its
-# sum with the cross-entropy. Hint and attention stand beside plain labels, with the weights of
-# published code: 100 (RepDistiller, on a middle layer), and beta / 2 = 500.
+# sum with the cross-entropy. Hint and attention stand beside plain labels. Attention has the weight
+# of its published code, beta / 2 = 500; a hint a tenth of the 100 of RepDistiller, which diverged in
+# the first steps of the cpu variant.
 KD = {'teacher': 'big', 'alpha': 0.9, 'temperature': 4.0}
 ARMS = {
   'small': {},
@@ -69,7 +70,7 @@ ARMS = {
   'kd_T4': KD,
   'kd_T20': {**KD, 'alpha': 0.6, 'temperature': 20.0},
   'dkd': {**KD, 'alpha': 0.5, 'loss': 'dkd'},
-  'fitnet': {'teacher': 'big', 'hint': 100.0},
+  'fitnet': {'teacher': 'big', 'hint': 10.0},
   'attention': {'teacher': 'big', 'attention': 500.0},
   'permuted': {**KD, 'targets': 'permuted'},
   'confidence': {**KD, 'targets': 'confidence'},
