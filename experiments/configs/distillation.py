@@ -57,7 +57,7 @@ NONE = {
 }
 # Yuan et al. take alpha .6 and T 20; T 4 and alpha .9 are what most papers take. DKD: half of its
 # sum with the cross-entropy. Hint and attention stand beside plain labels. Attention has the weight
-# of its published code, beta / 2 = 500; a hint has a tenth of the 100 of RepDistiller, which diverged
+# of its published code, beta / 2 = 500; a hint a tenth of the 100 of RepDistiller, which diverged
 # in the first steps of the cpu variant.
 KD = {'teacher': 'big', 'alpha': 0.9, 'temperature': 4.0}
 ARMS = {
