@@ -20,6 +20,7 @@ from jaxdl.models.nin import NIN
 from jaxdl.models.resnet import cifar_resnet, imagenet_resnet
 from jaxdl.models.vgg import STAGES as VGG_STAGES
 from jaxdl.models.vgg import VGG
+from jaxdl.models.vgg_small import VGGSmall
 from jaxdl.models.wide_resnet import preact_resnet, wide_resnet
 from jaxdl.options import check_flags, check_mapping, check_name, check_number
 
@@ -39,6 +40,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
   **{f'wrn{d}_{k}': partial(wide_resnet, depth=d, widening=k) for d, k in WRN_SIZES},
   **{f'densenet{d}_{k}': partial(DenseNet, depth=d, growth=k) for d, k in DENSENET_SIZES},
   **{f'vgg{d}_bn': partial(VGG, depth=d) for d in VGG_STAGES},
+  'vgg_small': VGGSmall,
 }
 _LIMITS = {
   'width': {'least': 1 / 16}, 'dropout': {'least': 0, 'below': 1},

@@ -8,6 +8,7 @@ import pytest
 from jaxdl.models.densenet import DenseNet
 from jaxdl.models.resnet import ResNet
 from jaxdl.models.vgg import VGG
+from jaxdl.models.vgg_small import VGGSmall
 from jaxdl.models.wide_resnet import preact_resnet, wide_resnet
 
 
@@ -135,6 +136,15 @@ def vgg_forward(net, o, x):
   return o.head(x)
 
 
+def vgg_small_forward(net, o, x):
+  for i in (1, 2, 3):
+    x = relu(o.norm(o.conv(x, [f'stage{i}_conv1']), [f'stage{i}_norm1']))
+    x = pool(o.conv(x, [f'stage{i}_conv2']), 2, 2, 0)
+    x = relu(o.norm(x, [f'stage{i}_norm2']))
+  flat = np.moveaxis(x, 1, 3).reshape(len(x), -1)
+  return flat @ o.leaf(o.params, ['head'], 'kernel') + o.leaf(o.params, ['head'], 'bias')
+
+
 def randomised(variables):
   """Every array random, so that a zero bias or a unit scale cannot hide a mistake."""
   rng = np.random.default_rng(3)
@@ -166,6 +176,7 @@ CASES = {
   'preact': (preact_resnet(18, 3, width=1 / 16), wide_resnet_forward, (16, 9, 3)),
   'densenet': (DenseNet(3, 16, growth=3), densenet_forward, (9, 8, 3)),
   'vgg': (VGG(3, 11, width=1 / 32), vgg_forward, (28, 28, 1)),
+  'vgg small': (VGGSmall(3, width=1 / 32), vgg_small_forward, (17, 16, 3)),
 }
 
 

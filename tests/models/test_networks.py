@@ -39,6 +39,7 @@ FAMILIES = {
   'wide': (lambda k, **kw: create('wrn10_1', k, **kw), 3, True),
   'densenet': (lambda k, **kw: DenseNet(k, depth=10, growth=4, **kw), 3, True),
   'vgg': (lambda k, **kw: VGG(k, depth=11, width=1 / 8, **kw), 5, True),
+  'vgg small': (lambda k, **kw: create('vgg_small', k, width=1 / 16, **kw), 3, True),
   'airbench': (lambda k, **kw: create('airbench', k, widths=(6, 8, 8), **kw), 3, True),
 }
 families = pytest.mark.parametrize('family', FAMILIES)

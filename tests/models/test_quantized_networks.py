@@ -15,7 +15,7 @@ def shapes(net):
 
 @pytest.mark.parametrize('name, first', [
   ('resnet8', 'stem_conv'), ('vgg11_bn', 'stage1_conv1'), ('densenet10_12', 'stem_conv'),
-  ('wrn10_1', 'stem_conv'), ('preact_resnet18', 'stem_conv'),
+  ('wrn10_1', 'stem_conv'), ('preact_resnet18', 'stem_conv'), ('vgg_small', 'stage1_conv1'),
 ])  # fmt: skip
 def test_all_convolutions_but_the_first_and_no_head(name, first):
   plain, quantised = shapes(create(name, 10)), shapes(create(name, 10, quantization=LQ))
