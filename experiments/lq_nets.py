@@ -14,7 +14,9 @@ from jaxdl.data.pipeline import unit_range
 from jaxdl.options import check_name, check_names, check_number, check_numbers, check_seeds
 from jaxdl.quantization import allocation, packing, tree
 from jaxdl.quantization.bits import network_bits
-from jaxdl.quantization.report import MixedPrecision, precision_sections, weight_sections
+from jaxdl.quantization.claims import claims, orderings
+from jaxdl.quantization.precision import MixedPrecision, precision_sections
+from jaxdl.quantization.report import weight_sections
 from jaxdl.quantization.sparse import SCALES
 from jaxdl.quantization.survey import survey
 from jaxdl.train import classifier
@@ -23,7 +25,6 @@ from jaxdl.train.metrics import read_metrics
 from jaxdl.train.stages import Stage
 from jaxdl.viz.curves import learning_curves
 from jaxdl.viz.report import Report, aggregate, paper_table, result_row, spread
-from jaxdl.viz.significance import mcnemar
 
 TABLE = 'Zhang et al. 2018, table 4'
 MEMORY, THIRD = f'{TABLE} (from memory, not checked)', f'{TABLE} (third-party transcription)'
@@ -34,8 +35,8 @@ PAPER = {  # network -> arm -> test accuracy (%), source
     'w1a2': (88.4, THIRD), 'w2a2': (90.2, THIRD), 'w2a3': (91.1, THIRD), 'w3a3': (91.6, THIRD),
     'dorefa_w2': (91.7, RERUN), 'dorefa_w2a2': ('89.5-89.65', RERUN), 'lsq_w2a2': (90.2, RERUN),
   },
-  'vgg11_bn': {
-    arm: (value, 'Zhang et al. 2018, VGG-small (third-party transcription and memory)')
+  'vgg_small': {
+    arm: (value, 'Zhang et al. 2018 (third-party transcription and memory)')
     for arm, value in (('float', 93.8), ('w1a2', 93.4), ('w2a2', 93.5), ('w2a3', 93.8),
                        ('w3a3', 93.8))
   },
@@ -51,7 +52,7 @@ def stages(c):
   cells = [(arm, seed) for arm in c.arms for seed in seeds_of(c, c.arm[arm].seeds)]
   sweep = [
     (kind, lam, seed) for seed in seeds_of(c, c.sparsity.seeds)
-    for kind, lam in [('lam', lam) for lam in c.sparsity.lams] + [
+    for kind, lam in [(scale, lam) for scale, lams in c.sparsity.lams.items() for lam in lams] + [
       (kind, lam) for kind in c.sparsity.variants for lam in c.sparsity.variant_lams
     ]
   ]
@@ -62,9 +63,10 @@ def stages(c):
                 {'train': config, 'seed': seed})
   for kind, lam, seed in sweep:
     sparsity = c.sparsity.to_dict()
-    schedule = {k: sparsity[k] for k in ('start', 'full', 'freeze', 'least', 'scale')}
+    schedule = {k: sparsity[k] for k in ('start', 'full', 'freeze', 'least')}
+    schedule['scale'] = kind if kind in SCALES else sparsity['scale']
     config = arm_config(c, {'name': 'lq', 'weights': sparsity['weights'], 'activations': 32})
-    source = f'lam{lam:g}-{seed}' if kind in ALLOCATIONS else None
+    source = f'{c.sparsity.scale}{lam:g}-{seed}' if kind in ALLOCATIONS else None
     out += cell(
       c, f'{kind}{lam:g}-{seed}', config,
       functools.partial(train_sparse, config, schedule, kind, lam, source, seed),
@@ -83,14 +85,18 @@ def seeds_of(c, count):
 
 def check_sweep(s):
   """Refuses a sweep of the soft threshold that cannot run."""
-  if s.lams:
-    check_numbers('sparsity.lams', s.lams, 0)
+  check_name('sparsity.scale', s.scale, SCALES)
+  for scale, lams in s.lams.items():
+    check_name('a scale of sparsity.lams', scale, SCALES)
+    if lams:
+      check_numbers(f'sparsity.lams.{scale}', lams, 0)
   if s.variants:
     check_names('sparsity.variants', s.variants, VARIANTS)
+    swept = tuple(s.lams.get(s.scale, ()))
     for lam in s.variant_lams:
-      if lam not in s.lams:
-        raise ValueError(f'sparsity.variant_lams has {lam}, which is not one of sparsity.lams '
-                         f'{tuple(s.lams)}; add it there.')
+      if lam not in swept:
+        raise ValueError(f'sparsity.variant_lams has {lam}, which is not one of sparsity.lams.'
+                         f'{s.scale} {swept}; add it there.')
   times = [s.start, s.full, s.freeze]
   check_numbers('sparsity.start, full and freeze', times, 0, 1)
   if times != sorted(times):
@@ -98,7 +104,6 @@ def check_sweep(s):
                      f'other, got {times}.')
   check_number('sparsity.weights', s.weights, 1, 8, whole=True)
   check_number('sparsity.least', s.least, 0, 1, whole=True)
-  check_name('sparsity.scale', s.scale, SCALES)
 
 
 def arm_config(c, quantization):
@@ -110,18 +115,25 @@ def arm_config(c, quantization):
 
 def cell(c, name, config, run, described, needs=()):
   """A network's two stages: training, and a look at its layers."""
-  a = c.survey.to_dict()
+  a = {'images': c.survey.images, 'fit_bits': ()}
+  if name.rpartition('-')[0] == fitted_arm(c.arms):
+    a['fit_bits'] = tuple(c.survey.fit_bits)
   check = functools.partial(classifier.check, config)
   return [
     Stage(name, run, described, needs, plan=lambda: classifier.plan(config), check=check),
     Stage(f'{name}-survey', functools.partial(look, config, a, name), {'survey': a}, [name],
-          check=lambda workdir: check_survey(a)),
+          check=lambda workdir: check_survey(c.survey)),
   ]
 
 
+def fitted_arm(arms):
+  """The arm whose weights quantizers are fitted to, to compare them."""
+  return 'float' if 'float' in arms else arms[0]
+
+
 def check_survey(a):
-  check_number('survey.images', a['images'], 1, whole=True)
-  check_numbers('survey.fit_bits', list(a['fit_bits']), 1, 8, whole=True)
+  check_number('survey.images', a.images, 1, whole=True)
+  check_numbers('survey.fit_bits', list(a.fit_bits), 1, 8, whole=True)
 
 
 def train(config, seed, context):
@@ -138,11 +150,10 @@ def train_sparse(config, schedule, kind, lam, source, seed, context):
   sparsity |= {'lam': lam, 'revive': kind == 'revive'}
   start = None
   if kind in ALLOCATIONS:
-    sparsity |= {'lam': 0.0, 'freeze': 0}
     layers = tree.layers(*classifier.load_weights(context.directories[source]))
     bits = ALLOCATIONS[kind](layers, seed)
     start = lambda state: state.replace(
-      model_state=allocation.with_bits(state.model_state, layers, bits)
+      model_state=allocation.with_bits(state.model_state, layers, bits, sparsity['freeze'])
     )
   config = {**config, 'model': {**config['model'], 'quantization': {
     **config['model']['quantization'], 'sparsity': sparsity,
@@ -224,12 +235,17 @@ def write_report(c, cells, sweep, context):
     report.table(*paper_table(published), 'The paper prints no number for W/A 3/2.' + (
       '' if c.train.data.per_class == 0 else ' Another budget: compare the order.'))
   curve = MixedPrecision(runs, mixed, c.sparsity)
+  pairs = orderings(correct_of(cells, context))
   report.section('Claims')
-  report.text('\n'.join(f'- {line}' for line in [*claims(runs), *curve.claims()]))
-  if pairs := list(paired(cells, context)):
+  report.text('\n'.join(f'- {line}' for line in [*claims(pairs, runs), *curve.claims()]))
+  if pairs:
     report.table(
-      ['arm', 'against', 'right where it is wrong', 'wrong where it is right', 'p'], pairs,
-      'Paired on the same test images; exact McNemar test.', '.3g',
+      ['arm', 'against', 'difference (points)', 'right where it is wrong',
+       'wrong where it is right', 'p'],
+      [[*arms, spread(x.difference, x.std, x.seeds), x.only_one, x.only_other, x.p]
+       for arms, x in pairs.items()],
+      'The same seeds, the same test images; mean and spread of the differences over seeds, and '
+      "McNemar's exact test of the images, seeds pooled.", '.3g',
     )
   report.section('Training')
   logs = {
@@ -244,11 +260,20 @@ def write_report(c, cells, sweep, context):
     arm: classifier.load_weights(context.directories[f'{arm}-{c.seeds[0]}'])
     for arm in c.survey.shown if arm in runs
   }
-  weight_sections(report, runs, weights, c.survey.fit_bits)
+  weight_sections(report, runs, weights, fitted_arm(c.arms), c.survey.fit_bits)
   if mixed:
     precision_sections(report, curve)
   report.write()
   return {'rows': len(rows)}
+
+
+def correct_of(cells, context):
+  """arm -> for each seed, which test images are right."""
+  out = {}
+  for arm, seed in cells:
+    path = context.directories[f'{arm}-{seed}-survey'] / 'correct.npy'
+    out.setdefault(arm, []).append(np.load(path))
+  return out
 
 
 def described(quantization):
@@ -264,6 +289,7 @@ def result_rows(c, runs, mixed):
     'test accuracy (%)': lambda x: 100 * x['test']['accuracy'],
     'train accuracy (%)': lambda x: 100 * x['train']['accuracy'],
     'bits of a weight': lambda x: x['bits']['average'],
+    'bits of a weight, all layers': lambda x: x['bits']['average of all'],
     'size (kB)': lambda x: x['bits']['size'] / 1000,
   }
   named = {**runs, **{f'{kind} {lam:g}': seeds for (kind, lam), seeds in mixed.items()}}
@@ -272,48 +298,6 @@ def result_rows(c, runs, mixed):
                *(paper.get(arm, ()) if metric == 'test accuracy (%)' else ()))
     for arm, seeds in named.items() for metric, f in metrics.items()
   ]
-
-
-def claims(runs):
-  """The paper's claims as sentences with our numbers; a miss is said as one."""
-  said = lambda seen: '**seen**' if seen else '**not seen**'
-  mean = lambda arm: 100 * float(np.mean([x['test']['accuracy'] for x in runs[arm]]))
-  for more, less, claim in (
-    ('w3', 'w2', 'Three bits of weights are no worse than two'),
-    ('w2', 'w1', 'Two bits of weights are no worse than one'),
-    ('w3a3', 'w2a2', 'Three bits of weights and activations are no worse than two'),
-    ('w2a2', 'w1a2', 'With activations of two bits, two bits of weights are no worse than one'),
-    ('w2', 'w2a2', 'Activations of two bits cost accuracy'),
-    ('float', 'w3', 'Float is no worse than three bits of weights'),
-    ('w2', 'uniform_w2', 'Learned levels are no worse than equal steps, W/A 2/32'),
-    ('w3', 'uniform_w3', 'Learned levels are no worse than equal steps, W/A 3/32'),
-    ('w2a2', 'uniform_w2a2', 'Learned levels are no worse than equal steps, W/A 2/2'),
-    ('w2', 'dorefa_w2', 'LQ-Nets is no worse than DoReFa, W/A 2/32'),
-    ('w2a2', 'dorefa_w2a2', 'LQ-Nets is no worse than DoReFa, W/A 2/2'),
-    ('w2', 'lsq_w2', 'LQ-Nets is no worse than LSQ, W/A 2/32'),
-    ('w2a2', 'lsq_w2a2', 'LQ-Nets is no worse than LSQ, W/A 2/2'),
-  ):
-    if more in runs and less in runs:
-      a, b = mean(more), mean(less)
-      yield f'{claim}: {said(a >= b)} ({more} {a:.2f} %, {less} {b:.2f} %).'
-  packed = [x['packed differs by'] for seeds in runs.values() for x in seeds
-            if 'packed differs by' in x]
-  if packed:
-    yield (f'Packed weights reproduce the logits: {said(max(packed) == 0)} (largest difference '
-           f'{max(packed):g} over {len(packed)} networks).')
-
-
-def paired(cells, context):
-  """McNemar's test of LQ-Nets against the other quantizers at equal bits, seeds pooled."""
-  of = {}
-  for arm, seed in cells:
-    of.setdefault(arm, {})[seed] = context.directories[f'{arm}-{seed}-survey'] / 'correct.npy'
-  for arm in of:
-    _, _, bits = arm.partition('_')
-    seeds = [s for s in of[arm] if s in of.get(bits, {})]
-    if seeds:
-      one, other = (np.concatenate([np.load(of[a][s]) for s in seeds]) for a in (bits, arm))
-      yield [bits, arm, *mcnemar(one, other)]
 
 
 if __name__ == '__main__':

@@ -31,13 +31,17 @@ def even(layers: Mapping[str, Layer], seed: int) -> dict[str, np.ndarray]:
   return out
 
 
-def with_bits(model_state: PyTree, layers: Mapping[str, Layer], bits: Mapping) -> PyTree:
+def with_bits(
+  model_state: PyTree, layers: Mapping[str, Layer], bits: Mapping, step: int
+) -> PyTree:
   """The state of a new network whose channels have so many bits, at the first basis for them.
 
   Args:
     model_state: of a network whose layers have `sparsity`.
     layers: its layers.
     bits: name -> int [C], at most the bits of the basis.
+    step: that the schedule of the threshold starts at. From its `freeze` on the bits stay; the
+      network runs the same program as one whose bits vanish.
   """
   state = flatten_dict(model_state['lq'], sep='/')
   for name, each in bits.items():
@@ -48,4 +52,5 @@ def with_bits(model_state: PyTree, layers: Mapping[str, Layer], bits: Mapping) -
         basis[channel, :count] = initial_weights(int(count), int(np.prod(window)) * channels)
     state[f'{name}/weights'] = jnp.asarray(basis)
     state[f'{name}/alive'] = jnp.asarray(np.arange(basis.shape[1]) < each[:, None], jnp.float32)
+    state[f'{name}/step'] = jnp.full((), step, jnp.float32)
   return {**model_state, 'lq': unflatten_dict(state, sep='/')}

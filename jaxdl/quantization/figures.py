@@ -71,7 +71,7 @@ def level_histograms(layers: Mapping[str, Levels], columns: int = 3) -> Figure:
     for i, level in enumerate(layer.uniform):
       ax.axvline(level, color=style.PALETTE[2], linewidth=1.2, linestyle=(0, (2, 2)),
                  label='levels of equal steps' if not i else None)
-    ax.set(xlim=(-4, 4), xlabel='weight / mean |weight| of its channel', ylabel='share')
+    ax.set(xlim=(-4, 4), xlabel='weight / channel mean |weight|', ylabel='share')
     ax.set_title(name, fontsize=9)
   style.legend_below(figure, axes)
   return figure

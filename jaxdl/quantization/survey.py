@@ -49,7 +49,7 @@ def survey(module, params, model_state, x, names: Sequence[str], fit_bits: Seque
     name -> `error`: squared error of the trained quantizer, over the weights' own
     square; `fits`: bits -> (LQ's, uniform's) the same after QEM on the weights as they are;
     `entropy`: bits of information in a weight's code, the mean over channels; `input_entropy`: the
-    same of an input; `ratios`: v_{j+1} / v_j of the bases by size, of all channels.
+    same of an input; `ratios`: v_{j+1} / v_j of the bases, see `ratios`.
   """
   quantised, inputs = seen_values(module, params, model_state, x)
   bases, out = layers(params, model_state), {}
@@ -81,11 +81,14 @@ def entropy(values) -> float:
   return float(-(p * np.log2(p)).sum())
 
 
-def ratios(basis) -> list[float]:
-  """v_{j+1} / v_j by size, of the bits in use of each channel [C, K]; 2 means equal steps."""
+def ratios(basis) -> list[list[float]]:
+  """For each j, v_{j+1} / v_j of the channels of a basis [C, K], by size and of bits in use; 2 is a
+  linear quantizer. A channel of fewer bits lacks the first ones."""
   ordered = np.sort(np.abs(basis), -1)
-  small, large = ordered[:, :-1], ordered[:, 1:]
-  return (large[small > 0] / small[small > 0]).round(4).tolist()
+  return [
+    (large[small > 0] / small[small > 0]).round(4).tolist()
+    for small, large in zip(ordered.T[:-1], ordered.T[1:], strict=True)
+  ]
 
 
 def fit_errors(kernel, bits: int) -> tuple[float, float]:

@@ -1,9 +1,12 @@
 """Bits counted, handed out, packed and unpacked."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 
 from jaxdl.core import bind
 from jaxdl.models import create
@@ -101,11 +104,24 @@ def test_blind_allocations_keep_the_average():
   for name, bits in shuffled.items():
     np.testing.assert_array_equal(np.sort(bits), np.sort(learned[name]))
   assert max(b.mean() for b in even.values()) - min(b.mean() for b in even.values()) < 0.3
-  new = allocation.with_bits(state, layers, shuffled)
+  new = allocation.with_bits(state, layers, shuffled, step=7)
+  steps = [v for path, v in flatten_dict(new['lq']).items() if path[-1] == 'step']
+  assert len(steps) == len(layers) and set(map(float, steps)) == {7}
   for name, layer in tree.layers(params, new).items():
     np.testing.assert_array_equal(layer.bits, shuffled[name])
   same = lambda a, b: a.shape == b.shape and a.dtype == b.dtype
   assert jax.tree.all(jax.tree.map(same, new, state))
+
+
+def test_bits_handed_out_stay_whatever_the_threshold():
+  module, model, params, state = network(weights=3, sparsity={'lam': 9.0, 'freeze': 5})
+  layers = tree.layers(params, state)
+  bits = {n: 1 + np.arange(len(layer.bits)) % 3 for n, layer in layers.items()}
+  for step, kept in ((5, True), (0, False)):
+    new = allocation.with_bits(state, layers, bits, step)
+    _, after = jax.jit(functools.partial(model.apply, train=True))(params, new, X)
+    for name, layer in tree.layers(params, after).items():
+      np.testing.assert_array_equal(layer.bits, bits[name] if kept else 0 * bits[name])
 
 
 def test_survey_says_what_a_layer_does():
@@ -117,12 +133,14 @@ def test_survey_says_what_a_layer_does():
     assert 0 < entry['entropy'] <= 2 and 0 <= entry['input_entropy'] <= 2
     assert entry['fits']['2'][0] < entry['fits']['1'][0] < 1
     assert entry['fits']['1'][0] == pytest.approx(entry['fits']['1'][1], rel=1e-4)
-    assert entry['error'] > 0 and all(r >= 1 for r in entry['ratios'])
+    assert entry['error'] > 0 and all(r >= 1 for r in entry['ratios'][0])
 
 
 def test_numbers_of_a_survey_by_hand():
   assert entropy([1, 1, 2, 2]) == pytest.approx(1) and entropy([3, 3]) == 0
-  assert ratios(np.array([[0.5, -1.5], [0.0, 2.0]])) == [3.0]
+  assert ratios(np.array([[0.5, -1.5], [0.0, 2.0]])) == [[3.0]]
+  assert ratios(np.array([[0.5, -1.5, 1.0], [0.0, 2.0, 4.0]])) == [[2.0], [1.5, 2.0]]
+  assert ratios(np.array([[0.5], [0.2]])) == []
   assert fit_errors(np.zeros((3, 3, 2, 4), np.float32), 2) == (0, 0)
   rng = np.random.default_rng(0)
   heavy = rng.standard_t(3, (3, 3, 32, 4)).astype(np.float32)  # tails make equal steps worse

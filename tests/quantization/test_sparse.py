@@ -1,5 +1,6 @@
 """The soft threshold on a basis: its fixed points, and what stays zero when."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -61,6 +62,29 @@ def test_scales():
   np.testing.assert_allclose(have['channel'], each, rtol=1e-5)
   np.testing.assert_allclose(have['layer'], [each.mean()] * 2, rtol=1e-5)
   np.testing.assert_array_equal(have['one'], [1, 1])
+
+
+def gaussian_bits(lam, scale, count=24, size=432, steps=300):
+  """Bits that each of so many Gaussian channels of 3 bits keeps under the threshold."""
+  w = jnp.asarray(np.random.default_rng(0).normal(size=(size, count)).astype(np.float32))
+  s = sparse.sparse({'lam': lam, 'start': 60, 'full': 100, 'freeze': steps, 'scale': scale})
+
+  def move(step, carry):
+    v, alive = carry
+    m = sparse.masked(lq.moments(w, lq.codebook(v, True)), alive)
+    v = 0.9 * v + 0.1 * lq.solve(m, v, lq.RIDGE)
+    return sparse.shrink(s, v, alive, sparse.scale_of(s, w), step)
+
+  start = jnp.tile(lq.initial_weights(3, 2), (count, 1))
+  _, alive = jax.lax.fori_loop(0, steps, move, (start, jnp.ones((count, 3))))
+  return np.asarray(alive.sum(-1))
+
+
+def test_relative_to_the_channel_gaussian_channels_lose_a_bit_at_once():
+  # Between these strengths, found in NumPy with codes from all levels, lies the whole change.
+  assert (gaussian_bits(0.024, 'channel') == 3).all()
+  assert (gaussian_bits(0.030, 'channel') == 2).all()
+  assert (gaussian_bits(0.060, 'channel') == 1).all()
 
 
 def test_masked_moments_solve_without_the_dead_bit():
