@@ -16,12 +16,16 @@ PAPER = {
 }
 GROUPS = {  # figure -> arms, where they were run
   'small': ('small', 'small_smooth', 'kd_T4', 'kd_T20', 'dkd', 'fitnet', 'attention', 'dekd'),
-  'controls': ('small', 'kd_T4', 'permuted', 'confidence', 'small_smooth'),
+  'controls': (
+    'small', 'kd_T4', 'class_means', 'permuted', 'confidence', 'weighted', 'small_smooth',
+  ),
+  'teachers': ('small', 'kd_T4', 'kd_ensemble', 'born1', 'born2', 'born3', 'kd_smooth'),
   'big': ('big', 'big_smooth', 'rekd_T4', 'rekd_T20', 'big_dekd'),
 }
 TITLES = {
   'small': 'The small network, taught by the big one',
   'controls': 'What of the soft targets is needed',
+  'teachers': 'Teachers: one, four, and earlier copies of the student',
   'big': 'The big network, taught by the small one',
 }
 
@@ -163,6 +167,10 @@ CLAIMS = (
    'permuted'),
   ('Which classes are alike matters: making the wrong classes equal costs accuracy', 'kd_T4',
    'confidence'),
+  ('What the teacher says of a class on average helps', 'class_means', 'small'),
+  ('What it says of each image is more', 'kd_T4', 'class_means'),
+  ('Four teachers are better than one', 'kd_ensemble', 'kd_T4'),
+  ('A network taught by an earlier copy of itself is better', 'born1', 'small'),
   ('A hint at features helps', 'fitnet', 'small'),
   ('Attention maps help', 'attention', 'small'),
   ('Decoupled distillation beats the coupled one', 'dkd', 'kd_T4'),
