@@ -10,13 +10,14 @@ import functools
 import jax
 
 from jaxdl import app
+from jaxdl.ood import subset
 from jaxdl.options import check_names, check_number
 from jaxdl.synthesis import figures
-from jaxdl.synthesis.check import check_tasks
+from jaxdl.synthesis.check import check_pairs, check_tasks
 from jaxdl.synthesis.claims import claims
 from jaxdl.synthesis.opinions import Network
 from jaxdl.synthesis.seeds import cross, draw_seeds
-from jaxdl.synthesis.tasks import TASKS, Bench
+from jaxdl.synthesis.tasks import TASKS, Bench, between_two
 from jaxdl.train import classifier
 from jaxdl.train.cells import training_stages
 from jaxdl.train.metrics import read_metrics
@@ -35,6 +36,7 @@ PAPER = {  # training eps -> test eps -> accuracy (%)
 
 def stages(c):
   check_names('arms', c.arms, c.eps)
+  check_names('binary.arms', c.binary.arms, c.eps)
   cells = [(arm, arm_config(c, arm), c.seed) for arm in c.arms]
   cells.append(('judge', judge_config(c), c.seed + 1))
   out = [stage for group in training_stages(cells) for stage in group]
@@ -51,6 +53,17 @@ def stages(c):
         f'{arm}-{task}', functools.partial(synthesise, c, arm, task), {task: options, **test},
         needs=[arm, 'judge', *(['seeds'] if task == 'generation' else [])],
       ))
+  for pair, arm in binary(c):
+    name, config = f'{arm}-{"-".join(pair)}', arm_config(c, arm)
+    out.append(Stage(
+      name, functools.partial(train_pair, config, pair, c.seed),
+      {'train': config, 'pair': list(pair), 'seed': c.seed},
+      plan=lambda config=config, pair=pair: subset.plan(config, indices(config, pair)),
+    ))
+    out.append(Stage(
+      f'{name}-translation', functools.partial(translate, c, arm, pair),
+      {'translation': c.translation.to_dict(), **test}, needs=[name, 'judge'],
+    ))
   made = [f'{arm}-generation' for arm in c.arms]
   out.append(Stage('cross', functools.partial(look_across, c), {'seed': c.seed},
                    needs=[*c.arms, 'judge', 'seeds', *made]))
@@ -73,7 +86,9 @@ def judge_config(c):
 
 
 def check(c, workdir):
-  check_tasks({task: c[task].to_dict() for task in TASKS}, classifier.task(c.train.to_dict()))
+  t = classifier.task(c.train.to_dict())
+  check_tasks({task: c[task].to_dict() for task in TASKS}, t)
+  check_pairs('binary.pairs', c.binary.pairs, t.dataset.label_names)
 
 
 def network(config, directory):
@@ -108,6 +123,34 @@ def synthesise(c, arm, task, context):
   return TASKS[task](c[task].to_dict(), bench)
 
 
+def binary(c):
+  return [(tuple(pair), arm) for pair in c.binary.pairs for arm in c.binary.arms]
+
+
+def indices(config, pair):
+  """The two classes as labels of the whole set."""
+  return [classifier.task(config).dataset.label_names.index(name) for name in pair]
+
+
+def train_pair(config, pair, seed, context):
+  """A classifier of two classes only."""
+  t = subset.subset_task(config, indices(config, pair))
+  return classifier.train(config, seed, context.directory, t)
+
+
+def translate(c, arm, pair, context):
+  """Both ways between two classes, by their own classifier."""
+  config, judging = arm_config(c, arm), judge_config(c)
+  t, classes = classifier.task(judging), indices(config, pair)
+  weights = classifier.load_weights(context.directories[f'{arm}-{"-".join(pair)}'])
+  bench = Bench(
+    network=Network(subset.subset_task(config, classes).model, *weights), fake=None,
+    judge=network(judging, context.directories['judge']), test=t.test, names=t.dataset.label_names,
+    key=jax.random.key(c.seed), folder=context.directory,
+  )
+  return between_two(c.translation.to_dict(), bench, classes)
+
+
 def look_across(c, context):
   """What every network sees in the images of the others."""
   configs = {arm: arm_config(c, arm) for arm in c.arms} | {'judge': judge_config(c)}
@@ -119,6 +162,9 @@ def look_across(c, context):
 def write_report(c, context):
   t = classifier.task(c.train.to_dict())
   results = {task: {arm: context.results[f'{arm}-{task}'] for arm in c.arms} for task in TASKS}
+  results['binary'] = {
+    (pair, arm): context.results[f'{arm}-{"-".join(pair)}-translation'] for pair, arm in binary(c)
+  }
   report = Report(
     'Image synthesis with a single classifier', context.directory,
     f'{c.train.model.name} on {c.train.data.name}, '

@@ -4,10 +4,12 @@ import importlib.util
 import pathlib
 import sys
 
+import jax
 import numpy as np
 import pytest
 
 from jaxdl.core import Model
+from jaxdl.data import make_split
 from jaxdl.synthesis import seeds as S
 from jaxdl.synthesis import tasks
 from jaxdl.synthesis.claims import claims
@@ -53,6 +55,7 @@ def smoke(changes=()):
   ('translation.pairs', (('0', '0'),), 'a pair is two different classes'),
   ('translation.pairs', ('01',), 'a pair is two different classes'),
   ('translation.pairs', (), 'names no pairs of classes'),
+  ('binary.pairs', (('0', 'eight'),), "Unknown class in binary.pairs 'eight'"),
   ('painting.gain', 0.0, 'painting.gain must be a number, above 0'),
   ('robustness.images', 0, 'robustness.images must be a whole number, at least 1'),
 ])  # fmt: skip
@@ -113,6 +116,7 @@ def numbers(robust, small, standard):
     maker: dict.fromkeys(('judge', *c.arms), share) for maker, share in look.items()
   } for kind in S.SEEDS}
   results = {task: {arm: r[task] for arm, r in of.items()} for task in of['standard']}
+  results['binary'] = {(('3', '5'), arm): of[arm]['translation'] for arm in c.binary.arms}
   return c, {'seeds': seeds, 'cross': across}, results
 
 
@@ -133,6 +137,31 @@ def test_the_ranking_by_radius_is_said_where_there_are_three_kinds():
   assert len(ranked) == 4 and all('**not seen**' in line for line in ranked)
   c.arms = ('standard', 'robust_0p5')
   assert not any('a training radius' in line for line in claims(c, stages, results))
+
+
+def test_between_two_classes_aims_at_the_other_one(tmp_path):
+  """A network of two channels' means; the judge, of four classes, looks at the same two."""
+  rng = np.random.default_rng(0)
+  images, labels = rng.integers(100, 120, (12, 4, 4, 3), np.uint8), np.arange(12) % 4
+  images[labels == 1, ..., 0] += 20
+  images[labels == 3, ..., 1] += 20
+  logits = lambda x: 60 * x.mean((1, 2))
+  two = Model(None, lambda p, s, x, **_: ((logits(x)[:, :2], {}), s))
+  four = Model(None, lambda p, s, x, **_: ((
+    jax.numpy.stack([0 * x[:, 0, 0, 0], logits(x)[:, 0], 0 * x[:, 0, 0, 0], logits(x)[:, 1]], 1), {}
+  ), s))
+  bench = tasks.Bench(
+    Network(two, {}, {}), None, Network(four, {}, {}), make_split(images, labels), tuple('abcd'),
+    jax.random.key(0), tmp_path,
+  )
+  o = {'per_class': 3, 'eps': (0.0, 2.0), 'alpha': 0.2, 'steps': 20}
+  out = tasks.between_two(o, bench, [1, 3])
+  assert out['right'] == 1.0 and out['sources']['judge']['agreement'] == 0.0
+  still, turned = out['made']
+  assert still['moved'] == 0 and still['own']['agreement'] == 0.0
+  assert turned['own']['agreement'] == turned['judge']['agreement'] == 1.0
+  assert turned['moved'] <= 2.0 + 1e-5
+  assert np.load(tmp_path / 'made.npy').shape == (2, 2, 4, 4, 3)
 
 
 def test_psnr_of_the_square_alone():

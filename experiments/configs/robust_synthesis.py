@@ -66,6 +66,10 @@ def get_config(variant=''):
     'pairs': (('horse', 'deer'), ('cat', 'dog'), ('automobile', 'truck'), ('ship', 'airplane')),
     'per_class': 10, 'eps': (2.0, 4.0, 6.0), 'alpha': 0.2, 'steps': 120,
   }
+  c.binary = {  # the paper's own form: each pair has classifiers of its two classes, of these radii
+    'pairs': (('horse', 'deer'), ('cat', 'dog'), ('ship', 'airplane')),
+    'arms': ('standard', 'robust_1'),
+  }
   c.sketching = {'per_class': 5, 'eps': 6.0, 'alpha': 0.15, 'steps': 60}
   c.painting = {
     'per_class': 5, 'side': 12, 'eps': 10.0, 'alpha': 0.15, 'steps': 140, 'gain': 0.1,
@@ -86,6 +90,7 @@ def get_config(variant=''):
       'pairs': (('n01440764', 'n02102040'), ('n03000684', 'n03417042'), ('n03028079', 'n03888257')),
       'eps': (20.0, 40.0, 80.0), 'alpha': 0.5, 'steps': 200,
     })
+    c.binary.update({'pairs': c.translation.pairs, 'arms': c.arms})
     c.sketching.update({'eps': 40.0, 'alpha': 1.0})
     c.painting.update({'side': 60, 'eps': 50.0, 'alpha': 1.0})
   elif variant == 'cpu':
@@ -99,6 +104,7 @@ def get_config(variant=''):
     c.generation.update({'per_class': 50, 'controls': 10})
     c.inpainting.steps = 100
     c.translation.steps = 60
+    c.binary.pairs = (('horse', 'deer'), ('ship', 'airplane'))
     c.painting.steps = 70
   elif variant == 'smoke':
     c.arms = ('standard', 'robust_0p5')
@@ -118,6 +124,7 @@ def get_config(variant=''):
       'pairs': (('0', '8'), ('1', '7'), ('3', '5')), 'per_class': 2, 'eps': (1.0, 2.0),
       'steps': 20,
     })
+    c.binary.update({'pairs': (('3', '5'),), 'arms': c.arms})
     c.sketching.update({'per_class': 2, 'eps': 2.0, 'alpha': 0.1, 'steps': 20})
     c.painting.update({'per_class': 1, 'side': 4, 'eps': 2.0, 'alpha': 0.1, 'steps': 20})
   elif variant:

@@ -48,14 +48,24 @@ def check_tasks(options: Mapping[str, Mapping], t) -> None:
   check_numbers('generation.marks', generation['marks'], 0, whole=True)
   for factor in (generation['grain'], options['super_resolution']['factor']):
     s.area(np.zeros((1, *t.dataset.image_shape)), factor)
-  _check_pairs(options['translation']['pairs'], t.dataset.label_names)
-
-
-def _check_pairs(pairs, names):
-  if not pairs:
+  check_pairs('translation.pairs', options['translation']['pairs'], t.dataset.label_names)
+  if not options['translation']['pairs']:
     raise ValueError('translation.pairs names no pairs of classes; give at least one.')
+
+
+def check_pairs(what: str, pairs, names) -> None:
+  """Refuses pairs that are not two different classes each.
+
+  Args:
+    what: how the sentence calls them.
+    pairs: of class names; may be none.
+    names: of the classes.
+
+  Raises:
+    ValueError: naming the pair.
+  """
   for pair in pairs:
     if isinstance(pair, str) or len(pair) != 2 or pair[0] == pair[1]:
-      raise ValueError(f'translation.pairs holds {pair!r}; a pair is two different classes.')
+      raise ValueError(f'{what} holds {pair!r}; a pair is two different classes.')
     for name in pair:
-      check_name('class in translation.pairs', name, names)
+      check_name(f'class in {what}', name, names)

@@ -55,7 +55,7 @@ def claims(c, stages: Mapping, results: Mapping) -> Iterator[str]:
   if not (a.robust() and a.plain()):
     return
   for part in (_generation, _from_nothing, _convinced, _radius, _distance, _inpainting,
-               _super_resolution, _blind, _translation, _sketches, _painting):
+               _super_resolution, _blind, _translation, _binary, _sketches, _painting):
     yield from part(a)
 
 
@@ -224,6 +224,22 @@ def _translation(a):
     f'{verdict(min(turned[arm] for arm in a.robust()) > turned[a.plain()])} '
     f'({_listed(a.c.arms, turned.get)}).'
   )
+
+
+def _binary(a):
+  of = a.results['binary']
+  mean = {
+    arm: sum(judge(r['made'][-1]) for r in found) / len(found)
+    for arm in a.c.binary.arms if (found := [r for (_, maker), r in of.items() if maker == arm])
+  }
+  robust, standard = ([arm for arm in mean if bool(a.c.eps[arm]) is wanted]
+                      for wanted in (True, False))
+  if robust and standard:
+    yield (
+      'With a classifier of the two classes alone, as in the paper, too: '
+      f'{verdict(min(mean[x] for x in robust) > max(mean[x] for x in standard))} '
+      f'({_listed(mean, mean.get)}, mean over {len(of) // len(mean)} pairs).'
+    )
 
 
 def _sketches(a):

@@ -24,6 +24,8 @@ def show(report, c, context, results, names) -> None:
   _generation(report, c, context, results['generation'], images('generation'), names)
   for task, section in _SECTIONS.items():
     section(report, c, results[task], images(task), names)
+    if task == 'translation' and results['binary']:
+      _binary(report, c, context, results['binary'], names)
 
 
 def _generation(report, c, context, results, load, names):
@@ -228,6 +230,33 @@ def _translation(report, c, results, load, names):
   report.figure(
     montage(np.concatenate(parts, 1), rows, heads, groups), 'translated', 'The first image of each.'
   )
+
+
+def _binary(report, c, context, results, names):
+  o, table, rows, strips = c.translation, [], [], []
+  for (pair, arm), of in results.items():
+    way, folder = ' and '.join(pair), context.directories[f'{arm}-{"-".join(pair)}-translation']
+    table.append([way, arm, 'source', *opinions(of['sources']), 0.0])
+    for eps, r in zip(o.eps, of['made'], strict=True):
+      table.append([way, arm, f'eps {eps:g}', *opinions(r), r['moved']])
+      report.rows([result_row(
+        f'{arm}, {way} alone, eps {eps:g}', 'translation: judge sees the target (%)',
+        100 * r['judge']['agreement'],
+      )])
+    if arm == c.binary.arms[0]:
+      rows += [f'{a} to {b}' for a, b in (pair, pair[::-1])]
+      strips += [[np.load(folder / 'sources.npy')[:, None]]]
+    strips[-1].append(np.load(folder / 'made.npy'))
+  report.table(
+    ['classes', 'network', 'image', *OPINIONS, 'moved (L2)'], table,
+    "The paper's form: a classifier of the two classes alone, which is aimed at the other one.",
+    '.1f',
+  )
+  heads = ['source', *(f'eps {eps:g}' for _ in c.binary.arms for eps in o.eps)]
+  groups = [('', 1), *((short(arm), len(o.eps)) for arm in c.binary.arms)]
+  whole = np.concatenate([np.concatenate(strip, 1) for strip in strips])
+  report.figure(montage(whole, rows, heads, groups), 'translated_two',
+                'By a classifier of the two classes alone: the first image of each.')
 
 
 def _sketching(report, c, results, load, names):

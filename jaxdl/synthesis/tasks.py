@@ -235,6 +235,32 @@ def translation(o, bench):
   }
 
 
+def between_two(o, bench, classes):
+  """Section 3.3 as the paper does it: a classifier of two classes, towards the other one.
+
+  Args:
+    o: the options of `translation`.
+    bench: `network` knows the two classes alone, as labels 0 and 1; the judge knows all.
+    classes: the two, as labels of all.
+  """
+  images, labels = bench.images(o['per_class'])
+  sources = np.concatenate([images[labels == k] for k in classes])
+  aims = np.repeat(np.array([1, 0], np.int32), o['per_class'])
+  targets = np.array(classes, np.int32)[aims]
+  look = lambda x: {
+    'own': opinion(bench.network, x, aims), 'judge': opinion(bench.judge, x, targets),
+  }
+  made = bench.make(towards(tuple(o['eps']), o['alpha'], o['steps']), sources, aims)
+  bench.keep('sources', sources[:: o['per_class']])
+  bench.keep('made', made[:: o['per_class']])
+  return {
+    'right': 1 - opinion(bench.network, sources, aims)['agreement'],
+    'sources': look(sources),
+    'made': [look(made[:, i]) | {'moved': moved(made[:, i], sources)}
+             for i in range(len(o['eps']))],
+  }
+
+
 def sketching(o, bench):
   """Section 4: images from sketches, which are drawings of test images; towards their class."""
   images, labels = bench.images(o['per_class'])
