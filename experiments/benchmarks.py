@@ -1,30 +1,30 @@
 """Speed as ratios: every contender a process of its own, taking turns on one machine.
 
 See configs/benchmarks.py for what is compared, the targets, the variants and the commands, and
-`jaxdl.benchmark` for how it is measured.
+`jaxdl.benchmark` for how it is measured and reported.
 """
 
 import functools
 import json
-import operator
-import os
 import pathlib
 import sys
 import tempfile
 import time
 
 import jax
-import numpy as np
 
 from jaxdl import app
-from jaxdl.benchmark import Contender, compare, ratio, start, summary
+from jaxdl.benchmark import Contender, compare, start, victim
 from jaxdl.benchmark.figures import ratio_bars
+from jaxdl.benchmark.report import attacked, compared, cores, idle_share, started, versions
 from jaxdl.train import classifier, interrupt
+from jaxdl.train.given import trained
 from jaxdl.train.stages import Stage, write_json
-from jaxdl.viz.report import Report, aggregate, result_row, spread
+from jaxdl.viz.report import Report, result_row, spread
 
 HERE = pathlib.Path(__file__).parent
 TIME = 'time.json'
+ATTACKED = 500  # of a victim's test images, at most
 SGD = {'name': 'sgd', 'lr': 0.01, 'momentum': 0.9, 'weight_decay': 5e-4}
 
 # name -> (family, options of its own); 'stock' ones run without huge pages and the lowering rule
@@ -53,9 +53,11 @@ CONTENDERS = {
   'its gradients': ('jax', {'devices': 0, 'only_gradients': True}),
   'AutoAttack': ('jax', {'devices': 0}),
   'AutoAttack, reference': ('torch', {}),
+  'AutoAttack, torchattacks': ('torch', {'library': 'torchattacks'}),
   'PGD-7 training': ('jax', {
     'devices': 0, 'adversary': {'name': 'pgd', 'eps': 8 / 255, 'steps': 7, 'alpha': 2 / 255},
   }),
+  '7 input gradients and SGD': ('jax', {'devices': 0, 'input_gradients': 7}),
   'float': ('jax', {'devices': 0}),
   **{
     f'{name} {w}/{a}': ('jax', {
@@ -112,12 +114,21 @@ INPUTS = {
 def stages(c):
   train, first = c.train.to_dict(), c.start.to_dict()
   comparisons = {name: k.to_dict() for name, k in c.comparisons.items()}
+  given = {'own': (train, '')}
+  if c.victim:
+    given['given'] = trained(c.victim)
   measured = [
     Stage('run', functools.partial(whole_run, train), train,
           plan=functools.partial(classifier.plan, train)),
-    *(Stage(name, functools.partial(measure, k), k) for name, k in comparisons.items()),
-    Stage('start', functools.partial(measure_start, first), first),
+    Stage('victims', functools.partial(write_victims, c.victim, given),
+          {'victims': {name: list(v) for name, v in given.items()}}, needs=['run']),
   ]
+  for name, k in comparisons.items():
+    if 'victim' in k['options'] and not c.victim:
+      k['options']['victim'] = 'own'
+    needs = ['victims'] if 'victim' in k['options'] else []
+    measured.append(Stage(name, functools.partial(measure, k), k, needs=needs))
+  measured.append(Stage('start', functools.partial(measure_start, first), first))
   report = functools.partial(write_report, c, comparisons)
   return [*measured, Stage('report', report, {}, needs=[s.name for s in measured], always=True)]
 
@@ -130,6 +141,24 @@ def whole_run(config, context):
   return {**result, 'images': result['steps'] * config['batch_size']}
 
 
+def write_victims(folder, given, context):
+  """The networks that attacks meet, with test images, in files that every library can read.
+
+  Args:
+    folder: of the classifier given on the command line.
+    given: 'own' (what the stage `run` trained) and 'given' -> (its configuration, its fingerprint).
+  """
+  folders = {'own': context.directories['run'], 'given': folder}
+  for name, (config, _) in given.items():
+    t = classifier.task(config)
+    weights = jax.device_get(classifier.load_weights(folders[name]))
+    victim.save(context.directory / f'{name}.npz', victim.Victim(
+      config['model'], t.dataset.num_classes, *weights, *t.dataset.mean_std(),
+      t.test.images[:ATTACKED], t.test.labels[:ATTACKED],
+    ))
+  return {}
+
+
 def measure(k, context):
   table = {'input': INPUTS, 'seeds': SEEDS}.get(k['work'], CONTENDERS)
   contenders = []
@@ -137,8 +166,10 @@ def measure(k, context):
     family, own = table[name]
     environment = _environment(huge_pages=own.get('rule', True))
     options = {**k['options'], **own}
+    if 'victim' in options:
+      options['victim'] = str(context.directories['victims'] / f'{options["victim"]}.npz')
     contenders.append(Contender(name, f'{family}/{k["work"]}', options, environment))
-  return compare(contenders, k['rounds'], k['units'], poll=interrupt.poll)
+  return compare(contenders, k['rounds'], k['units'], poll=interrupt.poll, limit=k['limit'])
 
 
 def measure_start(k, context):
@@ -182,17 +213,18 @@ def write_report(c, comparisons, context):
     'Every contender is a process of its own; they take turns, one at a time, in an order that is '
     'reversed every other round. A ratio is that of the medians over the rounds, ± the standard '
     'deviation of the ratios within single rounds. All but "stock" ones have huge pages.\n\n'
-    f'{_cores()} cores; {_versions(results[name] for name in comparisons)}. While it was the '
-    f'turn of others, a worker used at most {_idle(results, comparisons):.1%} of one core.',
+    f'{cores()} cores; {versions(results[name] for name in comparisons)}. While it was the '
+    f'turn of others, a worker used at most {idle_share(results, comparisons):.1%} of one core.',
   )
   targets, bars, tables = [], {}, []
   for name, k in comparisons.items():
     title = name.replace('_', ' ')
     rows, ratios, table = compared(title, k, results[name])
-    report.rows(rows)
+    strong = attacked(title, k, results[name])
+    report.rows(rows + strong)
     targets += [row for row in rows if row['paper']]
     bars |= {title: ratios} if ratios else {}
-    tables.append((title, k, table))
+    tables.append((title, k, table, strong))
   rows, run = started(c.start, results['start']), results['run']
   run |= json.loads((context.directories['run'] / TIME).read_text())
   report.rows([*rows, result_row('a whole training run', 'images/s, compilation and all included',
@@ -208,10 +240,14 @@ def write_report(c, comparisons, context):
     report.figure(ratio_bars(bars, 'speed, divided by that of the reference (the line at 1)'),
                   'ratios', 'Speed of each contender as a ratio to its reference.')
   header = ['', 'images/s, best', 'median', 'speed ratio', 'CPU / wall', 'memory, MB']
-  for title, k, table in tables:
+  for title, k, table, strong in tables:
     report.section(title)
     report.table(header, table, f'{k["rounds"]} rounds of {k["units"]}; the ratio is to '
                  f'{k["reference"]}. {k["options"]}')
+    if strong:
+      report.table(['', 'how strong the attack was', ''],
+                   [[r['setting'].removeprefix(f'{title}: '), r['metric'], r['value']]
+                    for r in strong], 'The same weights and images for all.')
   report.section('Start')
   report.table(['', 'seconds'], [[r['setting'], spread(r['value'], r['std'], r['n'])]
                                  for r in rows])
@@ -222,100 +258,6 @@ def write_report(c, comparisons, context):
   )
   report.write()
   return {'targets': len(targets), 'met': sum(r['source'] == 'met' for r in targets)}
-
-
-def compared(title, k, measured):
-  """One comparison: result rows, contender -> speed ratio, and the cells of its table."""
-  good = {name: m for name, m in measured.items() if 'error' not in m}
-
-  def time_ratio(a, b):
-    # Of an image: a unit of several seeds trained together holds the images of all.
-    image = lambda m: [seconds / m['images'] for seconds in m['seconds']]
-    return ratio(image(good[a]), image(good[b])) if {a, b} <= set(good) else None
-
-  speed_ratio = lambda a, b: time_ratio(b, a)
-  rows, ratios, table = [], {}, []
-  for name in k['contenders']:
-    if name not in good:
-      rows.append(result_row(f'{title}: {name}', 'images/s', None, source=measured[name]['error']))
-      table.append([name, None, measured[name]['error'], None, None, None])
-      continue
-    s, r = summary(good[name]), speed_ratio(name, k['reference'])
-    rows += [
-      result_row(f'{title}: {name}', 'images/s', s['median'], s['std'], k['rounds'],
-                 source=f'best {s["best"]:.4g}'),
-      result_row(f'{title}: {name}', 'peak memory (MB)', s['memory']),
-    ]
-    if r:
-      ratios[name] = r
-    table.append([
-      name, s['best'], spread(s['median'], s['std'], k['rounds']),
-      spread(*r) if r else None, sum(good[name]['cpu']) / sum(good[name]['seconds']), s['memory'],
-    ])
-  targets = {(a, b): (sign, number) for a, b, sign, number in k['targets']}
-  others = {(name, k['reference']): None for name in ratios if name != k['reference']}
-  for (a, b), target in (others | targets).items():
-    if target and target[0] == '<=':
-      what, r = 'time', time_ratio(a, b)
-    else:
-      what, r = 'speed', speed_ratio(a, b)
-    rows.append(result_row(
-      f'{title}: {a}', f'{what}, as a ratio to {b}', *(r or (None,)),
-      paper=target and f'{target[0]} {target[1]:g}', source=target and verdict(r, *target),
-    ))
-  if k['equal'] and set(k['equal']) <= set(good):
-    one, two = (good[name]['facts']['parameters'] for name in k['equal'])
-    rows.append(result_row(
-      f'{title}: {" and ".join(k["equal"])}', 'relative difference of the weights, summed',
-      abs(one - two) / abs(two),
-    ))
-  rows += [
-    result_row(f'{title}: {name}', 'robust accuracy (%)', 100 * good[name]['facts']['robust'])
-    for name in good if 'robust' in good[name]['facts']
-  ]
-  return rows, ratios, table
-
-
-def verdict(r, sign, number):
-  if r is None:
-    return 'not measured'
-  return 'met' if {'>=': operator.ge, '<=': operator.le}[sign](r.value, number) else 'missed'
-
-
-def started(k, times):
-  rows = []
-  for name, measured in times.items():
-    limit = k.targets.get(name)
-    seconds = [m['seconds'] for m in measured]
-    _, std, n = aggregate(seconds)
-    median = float(np.median(seconds))
-    cpu = float(np.median([m['cpu'] for m in measured]))
-    rows.append(result_row(
-      name, f'seconds (CPU {cpu:.2f})', median, std, n, None if limit is None else f'< {limit:g}',
-      None if limit is None else 'met' if median < limit else 'missed',
-    ))
-  return rows
-
-
-def _cores():
-  return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-
-
-def _idle(results, comparisons):
-  """The largest share of the others' time in which a worker kept a core busy."""
-  shares = [0.0]
-  for name, k in comparisons.items():
-    good = {n: m for n, m in results[name].items() if 'error' not in m}
-    total = sum(sum(m['seconds']) for m in good.values())
-    for m in good.values():
-      others = (total - sum(m['seconds'])) * k['units']
-      shares.append(m['idle'] / others if others else 0.0)
-  return max(shares)
-
-
-def _versions(results):
-  versions = {m['facts']['version'] for r in results for m in r.values() if 'facts' in m}
-  return ', '.join(sorted(versions))
 
 
 if __name__ == '__main__':

@@ -7,13 +7,22 @@ comes out as met or missed. Absolute times hold for one machine, ratios for many
 
   python experiments/benchmarks.py                                           # a GPU
   python experiments/benchmarks.py --config=experiments/configs/benchmarks.py:cpu
+  python experiments/benchmarks.py --config=experiments/configs/benchmarks.py:attacks \
+      --config.victim=runs/adversarial_training-cpu/pgd-0
   python experiments/benchmarks.py --config=experiments/configs/benchmarks.py:smoke
+
+Attacks of all libraries meet the same weights and images. `victim` is the folder of a trained CIFAR
+ResNet, whose test images AutoAttack gets; without it, that is the network that this study trains.
+AutoAttack of its authors takes part where `import autoattack` works (its repository on the
+PYTHONPATH), others where they are installed.
 
 Variants
   (none)  a GPU: bfloat16, batches of 512, PyTorch channels_last and compiled.
   cpu     2 cores: float32, ResNet-20 and ResNet-18; about 20 minutes for the first 15 comparisons
           on a machine that does nothing else. What is installed of PyTorch and TensorFlow takes
           part.
+  attacks 2 cores: PGD-10 against other libraries, training against PGD, AutoAttack and each of its
+          parts on 200 images. Trains its own ResNet-20 against FGSM-RS.
   smoke   a minute: tiny networks, JAX only; the numbers mean nothing.
 """
 
@@ -25,7 +34,10 @@ MLP = {'model': {'name': 'mlp', 'hidden': (256, 256)}, 'batch_size': 64, 'image'
 LAYOUTS = ('torch channels_last', 'torch NCHW')
 PEERS = ('foolbox', 'torchattacks')
 METRICS = ('ood_metrics', 'scikit-learn')
-AUTOATTACK = ('AutoAttack', 'AutoAttack, reference')
+AUTOATTACK = ('AutoAttack', 'AutoAttack, reference', 'AutoAttack, torchattacks')
+PARTS = ('apgd-ce', 'apgd-t', 'fab-t', 'square')
+TRAINING = ('SGD', '7 input gradients and SGD', 'PGD-7 training')
+ARITHMETIC = ((TRAINING[2], TRAINING[0], '<=', 8.0), (TRAINING[2], TRAINING[1], '<=', 1.15))
 ATTACK = (
   *(('jaxdl', peer, '>=', 1.0) for peer in PEERS), ('jaxdl', 'its gradients', '<=', 1.15),
 )
@@ -47,6 +59,7 @@ SEEDS = ('one seed after the other', 'seeds mapped', 'seeds vmapped')
 
 def get_config(variant=''):
   c = ConfigDict()
+  c.victim = ''  # folder of a trained ResNet; none: the one trained here
   c.train = ConfigDict({  # a whole run through the loop, as every study makes it
     'data': {'name': 'shapes'},
     'model': {'name': 'resnet20', 'dtype': 'float32'},
@@ -65,9 +78,14 @@ def get_config(variant=''):
     'targets': {'warm start to the first step': 4.0, '--help': 3.0},
   })
   if variant == '':
+    c.train.model.name = 'resnet18'
     c.comparisons = _gpu()
   elif variant == 'cpu':
     c.comparisons = _cpu()
+  elif variant == 'attacks':
+    c.train.adversary = {'name': 'fgsm_rs', 'norm': 'linf', 'eps': 8 / 255, 'alpha': 10 / 255}
+    c.start.repeats, c.start.imports, c.start.help, c.start.first_step = 1, ('jax',), False, ()
+    c.comparisons = _attacks()
   elif variant == 'smoke':
     c.train.data.name = 'digits'
     c.train.model = {'name': 'mlp', 'dtype': 'float32'}
@@ -76,27 +94,29 @@ def get_config(variant=''):
     c.start.repeats, c.start.imports, c.start.first_step = 1, ('jaxdl.core',), ()
     c.comparisons = _smoke()
   else:
-    raise ValueError(f"Unknown variant {variant!r}: choose '', 'cpu' or 'smoke'.")
+    raise ValueError(f"Unknown variant {variant!r}: choose '', 'cpu', 'attacks' or 'smoke'.")
   return c
 
 
-def _comparison(work, options, contenders, reference, rounds, units, targets=(), equal=()):
+def _comparison(work, options, contenders, reference, rounds, units, targets=(), equal=(),
+                limit=900.0):
   """One table.
 
   Args:
     work: 'train', 'seeds', 'predict', 'pgd', 'robustness', 'input', 'views' or 'ood_metrics': what
       the contenders do.
-    options: of that work, the same for all.
+    options: of that work, the same for all; `victim`: 'own' (the network trained here) or 'given'.
     contenders: names, see `CONTENDERS` in the experiment.
     reference: the one others are divided by.
     rounds: turns of each.
     units: of work in a turn.
     targets: (contender, other, '>=' speed ratio or '<=' time ratio, number).
     equal: two contenders that must end with the same weights.
+    limit: seconds that one turn may take.
   """
   return {
     'work': work, 'options': options, 'contenders': contenders, 'reference': reference,
-    'rounds': rounds, 'units': units, 'targets': targets, 'equal': equal,
+    'rounds': rounds, 'units': units, 'targets': targets, 'equal': equal, 'limit': limit,
   }
 
 
@@ -120,14 +140,9 @@ def _cpu():
     'sam': _comparison(
       'train', RESNET20, ('SGD', 'SAM', 'ASAM'), 'SGD', 10, 2, (('SAM', 'SGD', '<=', 2.1),)),
     'pgd10': _comparison(
-      'pgd', RESNET20, (*arms[:4], *PEERS, 'its gradients'), LAYOUTS[0], 6, 1,
-      (('jaxdl', LAYOUTS[0], '>=', 1.0), *ATTACK)),
-    'autoattack': _comparison(
-      'robustness', {'model': {'name': 'resnet8'}, 'batch_size': 32}, AUTOATTACK, AUTOATTACK[1],
-      2, 1, ((*AUTOATTACK, '>=', 1.0),)),
-    'pgd_training': _comparison(
-      'train', RESNET20, ('SGD', 'PGD-7 training'), 'SGD', 5, 1,
-      (('PGD-7 training', 'SGD', '<=', 8.0),)),
+      'pgd', {'victim': 'own', 'batch_size': 128}, (*arms[:4], *PEERS, 'its gradients'),
+      LAYOUTS[0], 6, 1, (('jaxdl', LAYOUTS[0], '>=', 1.0), *ATTACK)),
+    'pgd_training': _comparison('train', RESNET20, TRAINING, 'SGD', 5, 1, ARITHMETIC),
     'compression': _comparison('train', RESNET20, COMPRESSED, 'float', 8, 2, OVERHEADS),
     'seeds_resnet20': _comparison('seeds', {**RESNET20, 'batch_size': 64}, SEEDS, SEEDS[0], 5, 1),
     'seeds_mlp': _comparison('seeds', MLP, SEEDS, SEEDS[0], 8, 100),
@@ -149,6 +164,22 @@ def _cpu():
   })
 
 
+def _attacks():
+  """Every part of AutoAttack alone, too: on all images that are classified rightly."""
+  robustness = lambda contenders, **more: _comparison(
+    'robustness', {'victim': 'given', 'images': 200, 'queries': 5000, **more}, contenders,
+    AUTOATTACK[1], 1, 1,
+    tuple((AUTOATTACK[0], other, '>=', 1.0) for other in contenders[1:]), limit=7200.0,
+  )
+  cpu = _cpu()
+  return ConfigDict({
+    'apgd_ce': robustness(AUTOATTACK[:2], only=(PARTS[0],)),
+    'autoattack': robustness(AUTOATTACK),
+    **{part.replace('-', '_'): robustness(AUTOATTACK[:2], only=(part,)) for part in PARTS[1:]},
+    **{name: cpu[name] for name in ('pgd10', 'pgd_training')},
+  })
+
+
 def _gpu():
   eighteen = {'model': {'name': 'resnet18'}, 'batch_size': 512, 'dtype': 'bfloat16'}
   twenty = {'model': {'name': 'resnet20'}, 'batch_size': 512, 'dtype': 'bfloat16'}
@@ -166,13 +197,12 @@ def _gpu():
     'sam': _comparison(
       'train', eighteen, ('SGD', 'SAM', 'ASAM'), 'SGD', 20, 10, (('SAM', 'SGD', '<=', 2.1),)),
     'pgd10': _comparison(
-      'pgd', eighteen, (*arms, *PEERS, 'its gradients'), arms[2], 20, 4, (*best, *ATTACK)),
+      'pgd', {'victim': 'own', 'batch_size': 500, 'dtype': 'bfloat16'},
+      (*arms, *PEERS, 'its gradients'), arms[2], 20, 4, (*best, *ATTACK)),
     'autoattack': _comparison(
-      'robustness', {'model': {'name': 'resnet20'}, 'batch_size': 500}, AUTOATTACK, AUTOATTACK[1],
-      3, 1, ((*AUTOATTACK, '>=', 1.0),)),
-    'pgd_training': _comparison(
-      'train', eighteen, ('SGD', 'PGD-7 training'), 'SGD', 20, 4,
-      (('PGD-7 training', 'SGD', '<=', 8.0),)),
+      'robustness', {'victim': 'given', 'images': 500}, AUTOATTACK, AUTOATTACK[1], 1, 1,
+      tuple((AUTOATTACK[0], other, '>=', 1.0) for other in AUTOATTACK[1:])),
+    'pgd_training': _comparison('train', eighteen, TRAINING, 'SGD', 20, 4, ARITHMETIC),
     'compression': _comparison('train', twenty, COMPRESSED, 'float', 20, 10, OVERHEADS),
     'seeds_resnet20': _comparison('seeds', twenty, SEEDS, SEEDS[0], 10, 10),
     'seeds_mlp': _comparison('seeds', MLP, SEEDS, SEEDS[0], 10, 500),
@@ -203,4 +233,7 @@ def _smoke():
     'scan': _comparison(
       'train', {**tiny, 'calls': 2}, ('loop', 'scan'), 'loop', 2, 1,
       (('scan', 'loop', '>=', 0.0),), ('scan', 'loop')),
+    'pgd': _comparison(
+      'pgd', {'victim': 'own', 'batch_size': 8, 'steps': 2}, ('jaxdl', 'its gradients'), 'jaxdl',
+      2, 1, (('jaxdl', 'its gradients', '<=', 100.0),)),
   })

@@ -188,7 +188,7 @@ def compare(
           mine['seconds'].append(done['seconds'] / units)
           mine['cpu'].append(done['cpu'] / units)
           mine['idle'] += done['idle']
-          mine['memory'] = done['memory']
+          mine['memory'], mine['facts'] = done['memory'], done['facts']
   return {name: results[name] for name in names}
 
 

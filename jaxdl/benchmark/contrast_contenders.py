@@ -6,7 +6,8 @@ import numpy as np
 
 from jaxdl import cpu, models, parallel
 from jaxdl.augment import simclr_augment, two_views
-from jaxdl.benchmark.jax_contenders import SGD, random_split
+from jaxdl.benchmark.jax_contenders import SGD
+from jaxdl.benchmark.set_up import random_split
 from jaxdl.benchmark.work import Work
 from jaxdl.core import bind, init_state
 from jaxdl.data.pipeline import unit_range

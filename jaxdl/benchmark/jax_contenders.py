@@ -1,17 +1,17 @@
-"""JAX at work: one training step, inference, an attack, the input path."""
+"""JAX at work: one training step, inference, the input path; for attacks see `jax_attacks`."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import attacks, cpu, models, parallel
-from jaxdl.attacks.evaluate import over_devices
+from jaxdl import models, parallel
+from jaxdl.attacks import classifier
 from jaxdl.augment import builders, crop_flip, simclr_augment
-from jaxdl.benchmark.weights import resnet_weights
+from jaxdl.benchmark import jax_attacks
+from jaxdl.benchmark.set_up import batch_of, facts, random_split, use
 from jaxdl.benchmark.work import Work
 from jaxdl.core import bind, init_state
 from jaxdl.data import resident
-from jaxdl.data.dataset import Split
 from jaxdl.data.pipeline import unit_range
 from jaxdl.losses.classification import cross_entropy
 from jaxdl.objectives import distilled, supervised
@@ -19,7 +19,6 @@ from jaxdl.objectives.distilled import cached, teacher_logits
 from jaxdl.objectives.distilled import network as asked
 from jaxdl.optim import build
 from jaxdl.sparsity import masks
-from jaxdl.train import evaluate
 from jaxdl.train.adversary import method
 from jaxdl.train.seeds import init_over, step_over
 from jaxdl.train.step import grad_step
@@ -27,17 +26,10 @@ from jaxdl.train.step import grad_step
 SGD = {'name': 'sgd', 'lr': 0.01, 'momentum': 0.9, 'weight_decay': 5e-4}
 
 
-def random_split(examples: int, image, classes: int) -> Split:
-  """uint8 noise [examples, *image] with labels: what it shows does not change the work."""
-  rng = np.random.default_rng(0)
-  images = rng.integers(0, 256, (examples, *image), np.uint8)
-  return Split(images, rng.integers(0, classes, examples).astype(np.int32), {})
-
-
 def train(
   model, batch_size, image=(32, 32, 3), classes=10, dtype='float32', rule=True, devices=1,
   optimizer=SGD, augment=None, adversary=None, quantization=None, density=None,
-  teacher=None, source='fixed', examples=10_000, calls=1, scan=False,
+  input_gradients=0, teacher=None, source='fixed', examples=10_000, calls=1, scan=False,
 ) -> Work:
   """Updates of a network.
 
@@ -52,6 +44,7 @@ def train(
     optimizer: see `jaxdl.optim.build`.
     augment: see `jaxdl.augment.builders`, 'simclr' for one view of SimCLR's, or None.
     adversary: to train against, see `jaxdl.train.adversary.method`, or None.
+    input_gradients: takes so many gradients of the images first, and nothing else of an attack.
     quantization: of the network, see `jaxdl.models.create`, or None.
     density: trains inside a random mask that keeps this fraction of the weights; None for none.
     teacher: distillation from a network of the same kind that is asked at every step ('network'),
@@ -61,7 +54,7 @@ def train(
     calls: updates in one unit of work.
     scan: those updates in one program, with `lax.scan`, instead of one program each.
   """
-  layout = _use(rule, devices, batch_size)
+  layout = use(rule, devices, batch_size)
   masked = density is not None
   if quantization:
     model = {**model, 'quantization': quantization}
@@ -84,6 +77,8 @@ def train(
   )
   if adversary:
     transform, objective, _ = method(adversary, network.apply)
+  if input_gradients:
+    transform = along_gradients(network.apply, input_gradients)
   step = grad_step(objective, tx, transform=transform)
 
   if source == 'tf.data':
@@ -99,7 +94,7 @@ def train(
     )
     following = lambda: arrays
   elif source == 'fixed':
-    batch = jax.device_put(layout.split(_batch(split)))
+    batch = jax.device_put(layout.split(batch_of(split)))
     following = lambda: batch
   else:
     raise ValueError(f"source must be 'fixed', 'resident' or 'tf.data', not {source!r}.")
@@ -121,9 +116,22 @@ def train(
   total = jax.tree.reduce(
     lambda a, w: a + float(np.abs(np.asarray(w, np.float64)).sum()), state.params, 0.0
   )
-  facts = {**_facts(), 'loss': float(metrics['loss']), 'parameters': total}
+  trained = {**facts(), 'loss': float(metrics['loss']), 'parameters': total}
   run(1)
-  return Work(run, calls * batch_size, facts)
+  return Work(run, calls * batch_size, trained)
+
+
+def along_gradients(apply, count):
+  """A BatchTransform that takes `count` plain steps along the images' gradients, in eval mode: what
+  training against PGD has to compute at the least."""
+
+  def transform(params, model_state, batch, key, frozen):
+    classify = classifier(apply, params, model_state)
+    gradient = jax.grad(lambda x: cross_entropy(classify(x), batch['label']).sum())
+    step = lambda _, x: x + 0.01 * gradient(x)
+    return {**batch, 'image': jax.lax.fori_loop(0, count, step, batch['image'])}
+
+  return transform
 
 
 def train_seeds(
@@ -136,11 +144,11 @@ def train_seeds(
     seeds: how many.
     axis: 'vmap' or 'map', see `jaxdl.train.seeds`.
   """
-  _use(True, 1, batch_size)
+  use(True, 1, batch_size)
   network, _, tx = _network(model, batch_size, image, classes, dtype)
   init = lambda key: init_state(network.init, tx, key, jnp.zeros((1, *image)))
   step = step_over(grad_step(supervised(network.apply), tx), range(seeds), axis)
-  batch = _batch(random_split(batch_size, image, classes))
+  batch = batch_of(random_split(batch_size, image, classes))
   batch = jax.device_put(jax.tree.map(lambda x: np.stack([x] * seeds), batch))
   update, state = parallel.compile_step(step), jax.jit(init_over(init, range(seeds)))()
 
@@ -151,14 +159,14 @@ def train_seeds(
     jax.block_until_ready(state)
 
   run(2)
-  return Work(run, seeds * batch_size, _facts())
+  return Work(run, seeds * batch_size, facts())
 
 
 def predict(
   model, batch_size, image=(32, 32, 3), classes=10, dtype='float32', rule=True, devices=1
 ) -> Work:
   """The logits of a batch of uint8 images, batch norm in eval mode."""
-  layout = _use(rule, devices, batch_size)
+  layout = use(rule, devices, batch_size)
   network, state, _ = _network(model, batch_size, image, classes, dtype)
   variables = layout.replicate((state.params, state.model_state))
   images = jax.device_put(layout.scatter(random_split(batch_size, image, classes).images))
@@ -173,77 +181,12 @@ def predict(
     jax.block_until_ready(logits)
 
   run(2)
-  return Work(run, batch_size, _facts())
-
-
-def pgd(
-  model, batch_size, image=(32, 32, 3), classes=10, dtype='float32', rule=True, devices=1,
-  steps=10, eps=8 / 255, alpha=2 / 255, only_gradients=False,
-) -> Work:
-  """The L-infinity attack of `jaxdl.attacks`, on a batch.
-
-  Args:
-    only_gradients: nothing but the gradients that it takes, in the same kind of loop.
-  """
-  layout = _use(rule, devices, batch_size)
-  network, state, _ = _network(model, batch_size, image, classes, dtype)
-  variables = layout.replicate((state.params, state.model_state))
-  batch = jax.device_put(layout.scatter(_batch(random_split(batch_size, image, classes))))
-  attack = attacks.pgd(eps, steps, alpha, keep_best=False)
-
-  def run_attack(variables, key, images, labels):
-    classify = attacks.classifier(network.apply, *variables)
-    return attack(classify, images, labels, parallel.device_key(key))
-
-  def gradients(variables, key, images, labels):
-    classify = attacks.classifier(network.apply, *variables)
-    gradient = jax.grad(lambda x: cross_entropy(classify(x), labels).sum())
-    return jax.lax.fori_loop(0, steps, lambda _, x: x + gradient(x), images)
-
-  program = over_devices(gradients if only_gradients else run_attack, layout, 2, 2)
-
-  def run(n):
-    for i in range(n):
-      keys = layout.replicate(jax.random.key(i))
-      x = program(variables, keys, batch['image'], batch['label'])
-    jax.block_until_ready(x)
-
-  run(1)
-  return Work(run, batch_size, _facts())
-
-
-def robustness(
-  model, batch_size, image=(32, 32, 3), classes=10, devices=1, eps=1e-3, queries=5000,
-) -> Work:
-  """AutoAttack, standard, on the network of `resnet_weights`.
-
-  Its logits are centred over the batch, so that it tells the images apart, and its own predictions
-  are the labels; of some a perturbation of the default eps changes them, of others not.
-  """
-  _use(True, devices, batch_size)
-  network = bind(models.create(**model, num_classes=classes), mean=0.5, std=0.25)
-  variables = resnet_weights(model['name'], image[-1], classes)
-  images = random_split(batch_size, image, classes).images
-  head = variables[0]['head']
-  head['bias'] = -evaluate.predict(network, *variables, images).mean(0)
-  labels = evaluate.predict(network, *variables, images).argmax(-1)
-  facts = _facts()
-
-  def run(n):
-    for _ in range(n):
-      found = attacks.autoattack(
-        network, *variables, images, labels, eps, batch=batch_size, queries=queries,
-        log=lambda line: None,
-      )
-    facts['robust'] = float(found.robust.mean())
-
-  run(1)
-  return Work(run, batch_size, facts)
+  return Work(run, batch_size, facts())
 
 
 def resident_input(batch_size, image=(32, 32, 3), classes=10, examples=10_000, pad=4) -> Work:
   """Augmented batches of a set that lives on the device, without any training."""
-  _use(True, 1, batch_size)
+  use(True, 1, batch_size)
   data = resident(random_split(examples, image, classes), batch_size, seed=0)
   augment = crop_flip(pad)
 
@@ -261,15 +204,7 @@ def resident_input(batch_size, image=(32, 32, 3), classes=10, examples=10_000, p
       position += 1
 
   run(2)
-  return Work(run, batch_size, _facts())
-
-
-def _use(rule, devices, batch_size):
-  (cpu.install if rule else cpu.uninstall)()
-  if devices == 1:
-    return parallel.Layout()
-  parallel.configure(devices=devices)
-  return parallel.layout(batch_size)
+  return Work(run, batch_size, facts())
 
 
 def _network(model, batch_size, image, classes, dtype, optimizer=SGD, masked=False):
@@ -280,18 +215,7 @@ def _network(model, batch_size, image, classes, dtype, optimizer=SGD, masked=Fal
   return network, jax.jit(init)(), tx
 
 
-def _batch(split):
-  index = np.arange(len(split.labels), dtype=np.int32)
-  images = unit_range(split.images)
-  return {'image': images, 'label': split.labels, 'index': index, **split.extras}
-
-
-def _facts():
-  device = jax.devices()[0]
-  return {'version': f'jax {jax.__version__}', 'device': f'{device.platform} {device.device_kind}'}
-
-
 CONTENDERS = {
-  'train': train, 'seeds': train_seeds, 'predict': predict, 'pgd': pgd, 'robustness': robustness,
-  'input': resident_input,
+  'train': train, 'seeds': train_seeds, 'predict': predict, 'input': resident_input,
+  **jax_attacks.CONTENDERS,
 }

@@ -10,7 +10,8 @@ class Work(NamedTuple):
   Attributes:
     run: `run(n)` does n units of work and returns when the last one is finished.
     images: that one unit processes.
-    facts: JSON-able: what else the report should know (a loss, a version, a device).
+    facts: JSON-able: what else the report should know (a loss, a version, a device). `run` may add
+      what it found.
   """
 
   run: Callable[[int], None]

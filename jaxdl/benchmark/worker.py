@@ -2,9 +2,10 @@
 
 It speaks lines of JSON. The first line in, `{"work": "jax/train", "options": {...}}`, builds the
 work and warms it up; the answer is `{"images", "facts", "seconds"}`. Every further line,
-`{"units": n}`, is one round: n units of work, answered by `{"seconds", "cpu", "idle", "memory"}`:
-wall and CPU seconds of the round, CPU seconds this process used while it was the others' turn, and
-the most memory it ever had resident, in bytes. `{"error": sentence}` answers what cannot be done.
+`{"units": n}`, is one round: n units of work, answered by `{"seconds", "cpu", "idle", "memory",
+"facts"}`: wall and CPU seconds of the round, CPU seconds this process used while it was the others'
+turn, the most memory it ever had resident, in bytes, and the facts as they are then.
+`{"error": sentence}` answers what cannot be done.
 The end of the input ends the process: a worker never outlives who asked for it.
 """
 
@@ -42,7 +43,10 @@ def build(work: str, options):
     raise ValueError(f'{error.name} is not installed.') from error
   if name not in module.CONTENDERS:
     raise ValueError(f'Unknown work {work!r}: {family} has {", ".join(module.CONTENDERS)}.')
-  return module.CONTENDERS[name](**options)
+  try:
+    return module.CONTENDERS[name](**options)
+  except ModuleNotFoundError as error:  # of a library that one contender of the family needs
+    raise ValueError(f'{error.name} is not installed.') from error
 
 
 def peak_memory() -> int:
@@ -75,7 +79,10 @@ def serve(requests, answer) -> None:
       cpu, start = time.process_time(), time.perf_counter()
       work.run(units)
       wall, done = time.perf_counter() - start, time.process_time()
-      answer({'seconds': wall, 'cpu': done - cpu, 'idle': cpu - rested, 'memory': peak_memory()})
+      answer({
+        'seconds': wall, 'cpu': done - cpu, 'idle': cpu - rested, 'memory': peak_memory(),
+        'facts': dict(work.facts),
+      })
       rested = time.process_time()
   except Exception as error:
     if 'JAXDL_DEBUG' in os.environ:
