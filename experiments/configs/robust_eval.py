@@ -38,6 +38,7 @@ def get_config(variant=''):
     'images': 10_000,  # test images, the first ones
     'steps': 20, 'alpha': 2 / 255, 'restarts': 5,
     'epsilons': (0.0, 2 / 255, 4 / 255, 6 / 255, 8 / 255, 12 / 255, 16 / 255, 32 / 255),
+    'counts': (1, 5, 20, 50, 100),  # steps of PGD from one start
     'shown': 8,
   })
   c.distances = {'images': 1_000, 'cw_steps': 1_000, 'binary_steps': 9, 'deepfool_steps': 50}
@@ -65,6 +66,7 @@ def get_config(variant=''):
     c.attacks.update({
       'images': 500, 'restarts': 2,
       'epsilons': (0.0, 2 / 255, 4 / 255, 8 / 255, 16 / 255, 32 / 255),
+      'counts': (1, 5, 20, 50),
     })
     c.distances = {'images': 100, 'cw_steps': 200, 'binary_steps': 5, 'deepfool_steps': 50}
     c.autoattack.update({'images': 200, 'batch': 100})
@@ -78,7 +80,7 @@ def get_config(variant=''):
     c.adversary.update({'eps': 0.1, 'alpha': 0.125})
     c.attacks.update({
       'images': 100, 'steps': 6, 'alpha': 0.04, 'restarts': 2, 'epsilons': (0.0, 0.05, 0.1, 0.4),
-      'shown': 4,
+      'counts': (1, 6), 'shown': 4,
     })
     c.distances = {'images': 20, 'cw_steps': 60, 'binary_steps': 6, 'deepfool_steps': 20}
     c.autoattack.update({'images': 40, 'batch': 2, 'steps': 20, 'queries': 100})
