@@ -82,16 +82,14 @@ def of_tickets(found, trunk):
 
 
 def compared(found, one, other, claim, below=1.0):
-  """Two searches with the same densities, at the two lowest of them below a density."""
-  c = found.c
-  if not {one, other} <= set(c.trunks) or c.trunk[one].rate != c.trunk[other].rate:
+  """Two searches at the two lowest densities that both reach, below some density."""
+  if not {one, other} <= set(found.c.trunks):
     return
-  levels = [n for n in range(1, min(c.trunk[one].levels, c.trunk[other].levels) + 1)
-            if found.density(one, n) <= below]
-  for n in levels[-2:]:
-    have, want = (found.accuracy(t, n, 'ticket') for t in (one, other))
-    if have is None or want is None:
-      continue
+  near = lambda n, m: abs(found.density(one, n) / found.density(other, m) - 1) < 0.02
+  pairs = [(n, m) for n in found.levels(one, 'ticket') for m in found.levels(other, 'ticket')
+           if found.density(one, n) <= below and near(n, m)]
+  for n, m in pairs[-2:]:
+    have, want = found.accuracy(one, n, 'ticket'), found.accuracy(other, m, 'ticket')
     yield (f'{claim}, at {100 * found.density(one, n):.3g} % density: {verdict(have >= want)} '
            f'(`{one}` {have:.2f} %, `{other}` {want:.2f} %).')
 
