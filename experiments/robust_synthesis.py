@@ -58,7 +58,7 @@ def stages(c):
     out.append(Stage(
       name, functools.partial(train_pair, config, pair, c.seed),
       {'train': config, 'pair': list(pair), 'seed': c.seed},
-      plan=lambda config=config, pair=pair: subset.plan(config, indices(config, pair)),
+      plan=functools.partial(plan_pair, config, pair),
     ))
     out.append(Stage(
       f'{name}-translation', functools.partial(translate, c, arm, pair),
@@ -130,6 +130,13 @@ def binary(c):
 def indices(config, pair):
   """The two classes as labels of the whole set."""
   return [classifier.task(config).dataset.label_names.index(name) for name in pair]
+
+
+def plan_pair(config, pair):
+  """What `train_pair` costs: the share of the two classes."""
+  of_all, t = classifier.plan(config), subset.subset_task(config, indices(config, pair))
+  share = len(t.train) / len(classifier.task(config).train)
+  return of_all | {'work': share * of_all['work']}
 
 
 def train_pair(config, pair, seed, context):

@@ -88,6 +88,12 @@ def test_the_adversary_is_that_of_the_arm_and_the_judge_has_none():
   assert not judge.get('adversary') and judge['model'] != c.train.model.to_dict()
 
 
+def test_two_classes_cost_their_share():
+  plans = {stage.name: stage.plan() for stage in STUDY.stages(smoke()) if stage.plan}
+  for arm in ('standard', 'robust_0p5'):
+    assert plans[f'{arm}-3-5']['work'] == pytest.approx(plans[arm]['work'] / 5)
+
+
 def numbers(robust, small, standard):
   """Configuration and results: all networks agree with each other as it is given."""
   c = smoke({'arms': ('standard', 'robust_0p25', 'robust_0p5', 'robust_1')})
@@ -156,7 +162,7 @@ def test_between_two_classes_aims_at_the_other_one(tmp_path):
   )
   o = {'per_class': 3, 'eps': (0.0, 2.0), 'alpha': 0.2, 'steps': 20}
   out = tasks.between_two(o, bench, [1, 3])
-  assert out['right'] == 1.0 and out['sources']['judge']['agreement'] == 0.0
+  assert out['sources']['own']['agreement'] == out['sources']['judge']['agreement'] == 0.0
   still, turned = out['made']
   assert still['moved'] == 0 and still['own']['agreement'] == 0.0
   assert turned['own']['agreement'] == turned['judge']['agreement'] == 1.0

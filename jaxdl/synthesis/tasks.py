@@ -254,7 +254,6 @@ def between_two(o, bench, classes):
   bench.keep('sources', sources[:: o['per_class']])
   bench.keep('made', made[:: o['per_class']])
   return {
-    'right': 1 - opinion(bench.network, sources, aims)['agreement'],
     'sources': look(sources),
     'made': [look(made[:, i]) | {'moved': moved(made[:, i], sources)}
              for i in range(len(o['eps']))],
