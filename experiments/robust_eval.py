@@ -81,7 +81,7 @@ def check_options(c):
   check_number('eps', c.eps, above=0)
   check_number('attacks.alpha', c.attacks.alpha, above=0)
   check_numbers('attacks.epsilons', list(c.attacks.epsilons), 0)
-  check_numbers('attacks.counts', list(c.attacks.counts), 1)
+  check_numbers('attacks.counts', list(c.attacks.counts), 1, whole=True)
   check_name('autoattack.version', c.autoattack.version, VERSIONS)
   counts = {'attacks': ('images', 'steps', 'restarts', 'shown'), 'distances': c.distances,
             'autoattack': ('images', 'batch', 'steps', 'queries')}

@@ -6,7 +6,6 @@ loss has not risen often enough since the last checkpoint, or has no new maximum
 shrinking radius. Every example has a step size of its own.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -15,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxdl.attacks.apgd_schedule import phases, windows_of
 from jaxdl.attacks.ascend import example_keys
 from jaxdl.attacks.balls import Ball, ball, column, l1, rows, unit
 from jaxdl.attacks.victim import ClassifierAttack
@@ -25,7 +25,6 @@ from jaxdl.options import check_name, check_number
 
 LOSSES = {'ce': cross_entropy, 'dlr': dlr}
 MOMENTUM = 0.75
-_L1_RADII = ((3, 0.3), (2, 0.3), (1, 0.4))  # times eps, share of the steps
 
 
 class Best(NamedTuple):
@@ -173,8 +172,8 @@ def search(
   if best is None:
     nothing = jnp.full(len(x0), -jnp.inf, x0.dtype)
     best = Best(x0, nothing, jnp.zeros(len(x0), bool))
-  phases = _phases(norm, steps)
-  first = ball(norm, phases[0][0] * radius)
+  parts = phases(norm, steps)
+  first = ball(norm, parts[0][0] * radius)
   start = _random_start(first, norm, keys, x0)
 
   def climb(carry, phase):
@@ -185,30 +184,11 @@ def search(
     )
 
   # As a loop, so that the network is in the program once.
-  factors, counts = zip(*phases, strict=True)
-  windows = [_windows(count, max(counts), norm) for count in counts]
+  factors, counts = zip(*parts, strict=True)
+  windows = [windows_of(count, max(counts), norm) for count in counts]
   phase = jnp.array(factors), jnp.array(counts), jnp.array(windows)
   (top, best), sizes = lax.scan(climb, (start, best), phase)
   return Ascent(best, top, jnp.concatenate([s[:c] for s, c in zip(sizes, counts, strict=True)]))
-
-
-def checkpoints(steps: int) -> list[int]:
-  """The steps after which step sizes are looked at: p_0 = 0, p_1 = .22 and p_{j+1} = p_j +
-  max(p_j - p_{j-1} - .03, .06) times the steps, rounded up (equation 5 of the paper)."""
-  before, at, out = 0, 22, []  # in hundredths
-  while at <= 100:
-    out.append(-(-at * steps // 100))
-    before, at = at, at + max(at - before - 3, 6)
-  return sorted(set(out))
-
-
-def _phases(norm, steps):
-  """(radius over eps, steps) of the parts of a run."""
-  if norm != 'l1' or steps < len(_L1_RADII):
-    return [(1, steps)]
-  first = [math.ceil(share * steps) for _, share in _L1_RADII[:-1]]
-  counts = [*first, steps - sum(first)]
-  return [(factor, count) for (factor, _), count in zip(_L1_RADII, counts, strict=True)]
 
 
 def _random_start(region: Ball, norm, keys, x0):
@@ -271,15 +251,6 @@ def _climb(
   unfinished = lambda s: (s.i <= steps) & ~(early_stop & jnp.all(s.best.fooled))
   s = lax.while_loop(unfinished, body, first)
   return (s.top, s.best), s.step_sizes
-
-
-def _windows(steps, longest, norm):
-  """[longest + 1]: at a checkpoint the steps since the one before, elsewhere 0."""
-  every = max(int(0.04 * steps), 1)
-  at = list(range(every, steps + 1, every)) if norm == 'l1' else checkpoints(steps)
-  out = np.zeros(longest + 1, np.int32)
-  out[at] = np.diff([0, *at])
-  return out
 
 
 def _halve(s: _State, window, rho):

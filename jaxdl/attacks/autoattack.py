@@ -6,11 +6,7 @@ stopped goes on with the next chunk, and ends the same bit for bit.
 """
 
 import functools
-import json
-import os
-import pathlib
 import time
-import zipfile
 import zlib
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -24,12 +20,12 @@ from jaxdl.attacks.apgd import apgd
 from jaxdl.attacks.balls import BALLS, ball
 from jaxdl.attacks.evaluate import check_images, check_labels, chunk_layout, over_devices
 from jaxdl.attacks.fab import fab
+from jaxdl.attacks.outcomes import Outcomes
 from jaxdl.attacks.square import square
 from jaxdl.core import Model
 from jaxdl.data.pipeline import unit_range
 from jaxdl.options import check_name, check_names, check_number
 from jaxdl.train import interrupt
-from jaxdl.train.stages import write_json
 
 VERSIONS = {
   'standard': ('apgd-ce', 'apgd-t', 'fab-t', 'square'),
@@ -37,7 +33,6 @@ VERSIONS = {
   'rand': ('apgd-ce', 'apgd-dlr'),
 }
 ATTACKS = VERSIONS['plus']
-TIMES = 'times.json'
 _EOT = 20  # draws of a randomised classifier for each gradient
 _BUCKETS = 4  # sizes of chunks: the batch, a half, a quarter, an eighth
 _SLACK = 1e-5  # of the radius, for rounding
@@ -123,9 +118,14 @@ def autoattack(
   }
   say = lambda line: log(line) if parallel.is_first() else None
   victim = _Victim(model, params, model_state, images, labels, seed, float(eps), batch)
-  store = _Store(workdir, settings | victim.checksums())
+  store = Outcomes(workdir, settings | victim.checksums())
   logits = victim.over(np.arange(len(labels)), _look)
   check_labels(labels, logits.shape[1])
+  if 'apgd-dlr' in attacks and logits.shape[1] < 3:
+    raise ValueError(
+      f'apgd-dlr compares three logits, and this model has {logits.shape[1]}: leave it out of '
+      "`attacks`, or take version 'standard'."
+    )
   found = _Found(logits.argmax(-1) == labels, images.copy(), np.full(len(labels), '', object))
   found.by[~found.robust] = 'clean'
   accuracy = {'clean': float(found.robust.mean())}
@@ -162,7 +162,7 @@ def summary(evaluation: Evaluation, *, model: str, dataset: str, norm: str, eps:
   return {
     'model': model, 'dataset': dataset, 'norm': norm, 'eps': eps, 'n': len(evaluation.robust),
     'clean_acc': percent['clean'], 'autoattack_acc': list(percent.values())[-1],
-    'accuracy': percent, 'warnings': evaluation.warnings,
+    'accuracy': percent, 'warnings': evaluation.warnings, 'unreliable': bool(evaluation.warnings),
   }
 
 
@@ -327,44 +327,3 @@ def _attack(victim, store, part, found, targets):
     found.robust[index] = False
     found.images[index] = outcome['images']
     found.by[index] = part.attack
-
-
-class _Store:
-  """Outcomes of chunks as files, of one call of `autoattack`; nothing where there is no folder."""
-
-  def __init__(self, workdir, call):
-    self.folder = None if workdir is None else pathlib.Path(workdir)
-    if self.folder is None:
-      return
-    begun = self.folder / 'call.json'
-    if begun.exists():
-      there = json.loads(begun.read_text())
-      if changed := [k for k in call if there.get(k) != call[k]]:
-        raise ValueError(
-          f'{self.folder} holds an evaluation with another {changed[0]}; use another folder, or '
-          'delete this one to evaluate anew.'
-        )
-    write_json(begun, call)
-
-  def load(self, name):
-    """The outcome of a chunk; None where it has to be computed (again)."""
-    outcome = None
-    if self.folder is not None:
-      try:
-        with np.load(self.folder / f'{name}.npz') as arrays:
-          outcome = dict(arrays)
-      except (OSError, ValueError, EOFError, zipfile.BadZipFile):
-        outcome = None
-    # All processes compute a chunk together, or none does.
-    return None if parallel.largest(int(outcome is None)) else outcome
-
-  def save(self, name, outcome, attack, seconds):
-    if self.folder is None or not parallel.is_first():
-      return
-    part = self.folder / f'.{name}.part'
-    with part.open('wb') as file:
-      np.savez(file, **outcome)
-    os.replace(part, self.folder / f'{name}.npz')
-    times = self.folder / TIMES
-    spent = json.loads(times.read_text()) if times.exists() else {}
-    write_json(times, spent | {attack: round(spent.get(attack, 0) + seconds, 3)})

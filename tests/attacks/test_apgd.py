@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdl.attacks.apgd import apgd, checkpoints, search
+from jaxdl.attacks.apgd import apgd, search
+from jaxdl.attacks.apgd_schedule import checkpoints
 from jaxdl.losses.classification import cross_entropy
 from jaxdl.losses.margin import dlr
 

@@ -10,6 +10,7 @@ import pytest
 from small_victims import CLASSES, PIXELS, SHAPE, closest_boundary, curved, lengths, weights
 
 from jaxdl.attacks.autoattack import ATTACKS, VERSIONS, autoattack, summary
+from jaxdl.attacks.outcomes import TIMES
 from jaxdl.core import Model
 from jaxdl.train import interrupt
 
@@ -113,7 +114,7 @@ def test_stopped_and_resumed_equals_straight(monkeypatch, tmp_path):
   chunks = lambda folder: {p.name: p.read_bytes() for p in folder.glob('*.npz')}
   assert len(chunks(tmp_path / 'a')) > 4
   assert chunks(tmp_path / 'a').keys() == chunks(tmp_path / 'b').keys()
-  assert json.loads((tmp_path / 'b' / module.TIMES).read_text()).keys() == set(VERSIONS['standard'])
+  assert json.loads((tmp_path / 'b' / TIMES).read_text()).keys() == set(VERSIONS['standard'])
 
 
 def test_what_is_done_is_not_computed_again_unless_it_is_damaged(monkeypatch, tmp_path):
@@ -198,6 +199,7 @@ def test_summary_is_plain():
   e = autoattack(*LINEAR, X, LABELS, 0.008, attacks=('apgd-ce',), **CHEAP | {'log': said.append})
   out = summary(e, model='linear', dataset='noise', norm='linf', eps=0.008)
   assert json.loads(json.dumps(out)) == out
+  assert out['unreliable'] is False
   assert out['clean_acc'] == 87.5 and out['autoattack_acc'] == 100 * e.robust.mean()
   assert any('robust accuracy after apgd-ce' in line for line in said)
 
@@ -213,3 +215,12 @@ def test_bad_input_is_one_sentence(change, sentence):
   arguments = {'images': X, 'labels': LABELS, 'eps': 0.01, **CHEAP, **change}
   with pytest.raises(ValueError, match=sentence):
     autoattack(*LINEAR, **arguments)
+
+
+@pytest.mark.parametrize('version', ['plus', 'rand'])
+def test_two_classes_have_no_difference_of_logits_ratio(version, tmp_path):
+  """Said before any attack has run."""
+  two = victim(flat), {'w': W[:, :2]}, {}
+  with pytest.raises(ValueError, match='apgd-dlr compares three logits, and this model has 2'):
+    autoattack(*two, X, LABELS % 2, 0.1, version=version, workdir=tmp_path, **CHEAP)
+  assert not list(tmp_path.glob('*.npz'))
