@@ -138,11 +138,14 @@ def plan(config: Mapping, above: Mapping | None, o: Mapping) -> dict:
   """What an arm costs; the forward passes of a teacher that is asked at every step count too."""
   t = task(config, o['shrink'])
   images = t.steps(config['epochs'], config['batch_size']) * config['batch_size']
-  out = classifier.cost(t.model, t.dataset.image_shape, 3.0 * images)
+  own, work = _cost(t.model, t.dataset.image_shape), 0
   if above and not _is_cached(config, o):
-    teacher = classifier.cost(task(above, o['shrink']).model, t.dataset.image_shape)
-    out['work'] += o['members'] * teacher['MACs'] * images
-  return out
+    teacher = _cost(task(above, o['shrink']).model, t.dataset.image_shape)
+    work = o['members'] * teacher['MACs'] * images
+  return {**own, 'work': 3.0 * own['MACs'] * images + work}
+
+
+_cost = functools.lru_cache(maxsize=8)(classifier.cost)
 
 
 def taught(

@@ -1,5 +1,6 @@
 """Learning from a teacher beside, or instead of, the labels."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -230,15 +231,16 @@ def check_teacher(teacher: Model, student: Model, image_shape) -> None:
   Raises:
     ValueError: their logits differ in number.
   """
-  image = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
-
-  def classes(model):
-    (logits, _), _ = jax.eval_shape(
-      lambda key, x: model.apply(*model.init(key, x), x), jax.random.key(0), image
-    )
-    return logits.shape[-1]
-
-  theirs, ours = classes(teacher), classes(student)
+  theirs, ours = (_classes(model, tuple(image_shape)) for model in (teacher, student))
   if theirs != ours:
     raise ValueError(f'The teacher tells {theirs} classes apart and the student {ours}: take a '
                      'teacher that was trained on the classes of the student.')
+
+
+@functools.lru_cache(maxsize=8)  # a study asks the same of every arm
+def _classes(model, image_shape):
+  image = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+  (logits, _), _ = jax.eval_shape(
+    lambda key, x: model.apply(*model.init(key, x), x), jax.random.key(0), image
+  )
+  return logits.shape[-1]
