@@ -33,7 +33,8 @@ def scores(
     mode: at initialisation, where they belong, its running statistics mean nothing.
   - 'grasp': w (H g), so that what is removed lowers the gradient's norm least. The logits are
     divided by 200, the images cut into two halves of the same classes; g is the sum of their
-    gradients, and so is the Hessian. Batch norm in train mode.
+    gradients, and so is the Hessian. Batch norm in train mode. The authors' code draws the
+    weights of dense layers anew before it scores them; here they are what they will start from.
   - 'taylor': (g w)^2 summed over batches of 100 images, at trained weights, batch norm in eval
     mode.
   - 'synflow': |w dR/dw|, R the sum of the outputs for an image of ones, where every weight is
