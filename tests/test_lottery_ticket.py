@@ -294,6 +294,29 @@ def test_the_best_way_is_told_with_its_cost():
   assert last.endswith('`init` ticket is 1.00 points above the dense network.')
 
 
+def test_networks_with_frozen_weights_are_no_sparse_way():
+  accuracies = {
+    ('standard', 0, 'dense'): 91, ('rewind', 1, 'ticket'): 90.9, ('rewind', 1, 'frozen'): 95,
+    ('init', 1, 'ticket'): 90, ('layer', 1, 'ticket'): 89,
+  }
+  line, _ = claims.best(made_up(accuracies))
+  assert line.startswith('80 % density, 3 ways: `rewind` ticket')
+
+
+@pytest.mark.parametrize(('change', 'says'), (
+  ({'actions': {'names': ('frozn',)}}, "action 'frozn'. Did you mean 'frozen'"),
+  ({'actions': {'names': ('reinit',)}}, "action 'reinit'"),
+  ({'actions': {'at': (14,)}}, 'Each of actions.at must be'),
+  ({'actions': {'trunk': 'rewnd'}}, "trunk of the actions 'rewnd'"),
+  ({'criteria': {'seeds': -1}}, 'criteria.seeds must be'),
+))  # fmt: skip
+def test_actions_that_cannot_be_are_refused(change, says):
+  c = CONFIG.get_config('')
+  c.update(change)
+  with pytest.raises(ValueError, match=says):
+    STUDY.stages(c)
+
+
 def test_names_of_arms_are_known():
   assert set(arms.ARMS) == {'oneshot', 'random', *criteria.ACTIONS, *held.ACTIONS} - {'rewind'}
   assert set(CONFIG.ACTIONS) == set(report.ACTIONS)

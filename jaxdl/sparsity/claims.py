@@ -1,5 +1,6 @@
 """What papers claim of lottery tickets, as sentences with our numbers; and what was best here."""
 
+from jaxdl.sparsity import held
 from jaxdl.sparsity.arms import AT_INIT
 from jaxdl.sparsity.found import mean_of
 
@@ -159,7 +160,8 @@ def best(found):
   groups = {}
   for key in found.results:
     trunk, level, arm, _ = key
-    if arm != 'dense' and found.training(trunk) == 'standard':
+    sparse = arm != 'dense' and arm not in held.ACTIONS
+    if sparse and found.training(trunk) == 'standard':
       groups.setdefault(round(found.density(trunk, level), 3), []).append(key)
   first = []
   for density, keys in sorted(groups.items(), reverse=True):

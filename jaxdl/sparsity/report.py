@@ -24,6 +24,7 @@ from jaxdl.viz.report import Report, aggregate, paper_table, result_row, spread
 
 # What the kept or the pruned weights of a ticket start from; a fresh draw is a baseline of its own.
 ACTIONS = tuple(a for a in (*criteria.ACTIONS, *held.ACTIONS) if a not in ('rewind', 'reinit'))
+KIND = {a: 'pruned' if a in held.ACTIONS else 'kept' for a in ACTIONS}
 
 
 def write_report(c, cells: Mapping[str, Cell], context):
@@ -92,7 +93,8 @@ def result_rows(found, barriers):
   rows = []
   for (trunk, _, arm, criterion), results in found.results.items():
     density = np.mean([r['weights']['density'] for r in results])
-    name = f'{trunk}: {arm}' + (' (criterion)' if criterion else '')
+    of = f'{KIND[arm]} weights ' if arm in ACTIONS and not criterion else ''
+    name = f'{trunk}: {of}{arm}' + (' (criterion)' if criterion else '')
     at = '' if arm == 'dense' else f' at {100 * density:.3g} %'
     paper, paper_pgd = (), ()
     if not criterion:
@@ -119,7 +121,7 @@ def tables(report, found):
   rows = []
   for key, results in found.results.items():
     trunk, level, arm, criterion = key
-    if not criterion:
+    if not criterion and arm not in ACTIONS:
       w = [r['weights'] for r in results]
       percent = lambda name, w=w: 100 * float(np.mean([x[name] for x in w]))
       rows.append([
@@ -267,7 +269,7 @@ def by_action(report, found):
       if at not in heights:
         heights[at] = {a: found.accuracy(trunk, n, a) - found.accuracy(trunk, n, 'ticket')
                        for a in shown[1:] if found.of(trunk, n, a)}
-        rows += [[at, a, 'pruned' if a in held.ACTIONS else 'kept',
+        rows += [[at, a, KIND.get(a, 'kept'),
                   spread_of(found.of(trunk, n, a), accuracy_of)]
                  for a in shown if found.of(trunk, n, a)]
   if not rows:
