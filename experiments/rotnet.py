@@ -39,7 +39,7 @@ from jaxdl.representation import (
   with_heads,
   with_steps,
 )
-from jaxdl.representation.maps import blocks_of, cells, shrunk
+from jaxdl.representation.maps import blocks_of, cells
 from jaxdl.representation.rotnet_report import write_rotnet_report
 from jaxdl.train import classifier
 from jaxdl.train.evaluate import confusion, features, predict
@@ -68,7 +68,6 @@ def check(c):
   """Refuses what cannot be, without the data."""
   check_seeds(c.seeds)
   check_names('encoders', c.encoders, c.encoder)
-  check_number('shrink', c.shrink, 1, whole=True)
   check_amounts([c.labelled])
   for name in c.encoders:
     check_keys(f'encoder.{name}', c.encoder[name], ('model', 'angles', 'epochs'))
@@ -99,9 +98,7 @@ def recipe_of(c, name):
   """What an encoder is made of; the same for every seed."""
   encoder, train = c.encoder[name].to_dict(), c.train.to_dict()
   train = {**train, 'model': encoder['model'], 'epochs': encoder['epochs'] or train['epochs']}
-  return {
-    'train': train, 'angles': list(encoder['angles']), 'shrink': c.shrink, 'labelled': c.labelled,
-  }
+  return {'train': train, 'angles': list(encoder['angles']), 'labelled': c.labelled}
 
 
 def of_encoder(c, name, seed):
@@ -162,13 +159,8 @@ def check_cell(c, recipe, workdir):
 
 
 def task(recipe):
-  """The encoder with a classifier of the classes, on images made smaller."""
-  return _task(json.dumps(recipe['train']), recipe['shrink'])
-
-
-@functools.lru_cache(maxsize=8)
-def _task(train, shrink):
-  return shrunk(classifier.task(json.loads(train)), shrink)
+  """The encoder with a classifier of the classes."""
+  return classifier.task(recipe['train'])
 
 
 def pretext(recipe, turned):
@@ -181,14 +173,15 @@ def pretext(recipe, turned):
   few = unit_range(first(t.test, turned).images)
   images, labels = jax.device_get(rotated(few, recipe['angles']))
   test = t.test._replace(images=np.uint8(np.round(255 * images)), labels=labels, extras={})
-  model = _rotation_model(json.dumps(recipe['train']), recipe['shrink'], len(recipe['angles']))
+  model = _rotation_model(json.dumps(recipe['train']), len(recipe['angles']))
   return t._replace(train=train, validation=take(t.validation, []), test=test, model=model)
 
 
 @functools.lru_cache(maxsize=8)
-def _rotation_model(train, shrink, angles) -> Model:
-  options = dict(json.loads(train)['model'])
-  dtype, (mean, std) = options.pop('dtype', 'float32'), _task(train, shrink).dataset.mean_std()
+def _rotation_model(train, angles) -> Model:
+  train = json.loads(train)
+  options, (mean, std) = dict(train['model']), classifier.task(train).dataset.mean_std()
+  dtype = options.pop('dtype', 'float32')
   module = models.create(options.pop('name'), angles, dtype=jnp.dtype(dtype), **options)
   return bind(module, mean=mean, std=std)
 

@@ -53,7 +53,6 @@ from jaxdl.representation import (
   tsne,
   with_steps,
 )
-from jaxdl.representation.maps import shrunk, smaller
 from jaxdl.representation.views_report import write_views_report
 from jaxdl.train import classifier
 from jaxdl.train.evaluate import features
@@ -143,7 +142,7 @@ def recipe_of(c, name, arm=None, batch_size=None, epochs=None, lr=None):
   }
   every = {'evaluate': c.evaluate, 'checkpoint': c.checkpoint}
   view = {**c.view.to_dict(), **arm['view']}
-  return {'train': config, 'arm': arm, 'view': view, 'every': every, 'shrink': c.shrink}
+  return {'train': config, 'arm': arm, 'view': view, 'every': every}
 
 
 def scaled(optimizer, batch_size):
@@ -153,13 +152,12 @@ def scaled(optimizer, batch_size):
 
 def task(recipe):
   """The data, and the network with what the arm adds to it."""
-  return _task(*(json.dumps(recipe[k]) for k in ('train', 'arm', 'shrink')))
+  return _task(*(json.dumps(recipe[k]) for k in ('train', 'arm')))
 
 
 @functools.lru_cache(maxsize=32)
-def _task(train, arm, shrink):
-  arm, shrink = json.loads(arm), json.loads(shrink)
-  t = shrunk(classifier.task(json.loads(train)), shrink)
+def _task(train, arm):
+  t, arm = classifier.task(json.loads(train)), json.loads(arm)
   if METHODS[arm['method']] is None:
     return t
   mean, std = t.dataset.mean_std()
@@ -272,7 +270,7 @@ def on_labels(stage, c, recipe, seed, name, kind, amount):
   }
   least = 1 if kind == 'linear' else options['least']
   entry = {'train': config, 'kind': kind, 'amount': amount, 'least': least, 'seed': seed,
-           'shrink': recipe['shrink'], 'evaluate': c.evaluate}
+           'evaluate': c.evaluate}
   started = name is not None and trained(recipe)
   return Stage(
     stage, functools.partial(train_on_labels, recipe, name, entry), entry,
@@ -324,7 +322,6 @@ def check(c):
   """Refuses what cannot be, without the data."""
   check_seeds(c.seeds)
   check_names('arms', c.arms, c.arm)
-  check_number('shrink', c.shrink, 1, whole=True)
   check_number('warmup', c.warmup, 0)
   for name in ('evaluate', 'checkpoint'):
     check_number(name, c[name], above=0)
@@ -382,7 +379,7 @@ def check_cell(c, recipe, workdir):
 
 def write_report(c, context):
   t = classifier.task(c.train.to_dict())
-  images = unit_range(smaller(t.test.images[:8], c.shrink))
+  images = unit_range(t.test.images[:8])
   views = {}
   for arm in c.arms:
     if METHODS[c.arm[arm].method] and (arm == 'simclr' or c.arm[arm].view):

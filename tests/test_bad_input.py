@@ -396,7 +396,9 @@ QUANTIZATION = {
     LQ('--config.arms=("lsq_w2",)', '--config.arm.lsq_w2.quantization.weights=1'),
     ["'lsq' needs at least 2 bits"]),
   'nothing to quantise': (
-    LQ('--config.train.model={"name": "mlp"}'), ["'mlp' has no convolutions to quantise"]),
+    LQ('--config.train.model={"name": "mlp", "hidden": (8,)}'), ["'mlp' stays in float"]),
+  'threshold that grows': (
+    LQ('--config.sparsity.lams.one=(-0.1,)'), ['sparsity.lams.one', 'at least 0']),
   'variant of no network': (
     LQ('--config.sparsity.variant_lams=(0.2,)'), ['variant_lams has 0.2', 'add it there']),
   'threshold that ends too soon': (
@@ -431,7 +433,7 @@ ROTATIONS = {
            *train(data__name='wide', data__per_class=0, data__validation=4, batch_size=8)),
     ['Only square images', '6 x 8 pixels', 'one side']),
   'images that do not divide': (
-    ROTNET('--config.shrink=3'), ['8 x 8 pixels', '3 times smaller', 'divides both']),
+    ROTNET('--config.train.data.shrink=3'), ['8 x 8 pixels', '3 times smaller', 'divides both']),
   'more labels than there are': (
     ROTNET('--config.few.amounts=(10,41)'), ['40 examples, fewer than the 41', 'at most 40']),
   'no labels': (ROTNET('--config.few.amounts=(0.0,)'), ['amount of labels', 'above 0, got 0.0']),

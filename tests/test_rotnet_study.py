@@ -38,7 +38,7 @@ def test_labels_are_of_the_pool_and_subsets_of_few_are_the_same_for_every_way():
 
 def test_shrunk_images_are_of_every_split():
   c = config()
-  c.shrink = 2
+  c.train.data.shrink = 2
   t = rotnet.task(rotnet.recipe_of(c, 'rotnet'))
   assert {s.images.shape[1:] for s in (t.train, t.validation, t.test)} == {(4, 4, 1)}
   assert t.dataset.image_shape == (4, 4, 1)

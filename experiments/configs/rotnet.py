@@ -57,7 +57,6 @@ def encoder(model, *angles, epochs=0.0):
 def get_config(variant=''):
   c = ConfigDict()
   c.seeds = (0, 1, 2)
-  c.shrink = 1  # images are made smaller by this factor
   c.labelled = 1.0
   c.encoders = (
     'rotnet', 'rotnet_3', 'rotnet_5', 'eight', 'half_turn', 'side_turns', 'random', 'resnet',
@@ -77,7 +76,9 @@ def get_config(variant=''):
   sgd = {'name': 'sgd', 'lr': 0.1, 'momentum': 0.9, 'nesterov': True, 'weight_decay': 5e-4}
   steps = lambda *milestones: {'name': 'steps', 'milestones': milestones, 'factor': 0.2}
   c.train = ConfigDict({
-    'data': {'name': 'cifar10', 'folder': '', 'per_class': 0, 'validation': 5_000, 'test': 0},
+    'data': {
+      'name': 'cifar10', 'folder': '', 'shrink': 1, 'per_class': 0, 'validation': 5_000, 'test': 0,
+    },
     'augment': {'pad': 4, 'mode': 'constant', 'flip': True},
     'epochs': 200.0, 'batch_size': 128,
     'optimizer': {**sgd, 'schedule': steps(0.3, 0.6, 0.8)},
@@ -115,14 +116,14 @@ def get_config(variant=''):
 
 
 def _cpu(c):
-  c.seeds, c.shrink, c.labelled = (0,), 2, 500
+  c.seeds, c.labelled = (0,), 500
   c.encoders = ('rotnet', 'half_turn', 'side_turns', 'random', 'resnet', 'random_resnet')
   for name in ('rotnet', 'rotnet_3', 'rotnet_5', 'eight', 'half_turn', 'side_turns', 'random'):
     c.encoder[name].model.width = 0.25
   for name in ('resnet', 'random_resnet'):
     c.encoder[name].model.name = 'resnet8'
   c.encoder.resnet.epochs = 6.0  # the images of SimCLR's 12
-  c.train.data.update({'per_class': 1000, 'validation': 2_000, 'test': 3_000})
+  c.train.data.update({'shrink': 2, 'per_class': 1000, 'validation': 2_000, 'test': 3_000})
   c.train.augment.pad = 2
   c.train.epochs, c.train.batch_size = 5.0, 64
   c.train.optimizer.schedule = {'name': 'cosine', 'warmup': 0.05}

@@ -83,11 +83,12 @@ def arms(width, out, hidden, without, supervised, probe):
 def get_config(variant=''):
   c = ConfigDict()
   c.seeds = (0,)
-  c.shrink = 1  # images are made smaller by this factor
   c.warmup = 10.0  # epochs
   c.view = ConfigDict({'crop': (0.08, 1.0), 'colour': 0.5, 'blur': False})
   c.train = ConfigDict({
-    'data': {'name': 'cifar10', 'folder': '', 'per_class': 0, 'validation': 5_000, 'test': 0},
+    'data': {
+      'name': 'cifar10', 'folder': '', 'shrink': 1, 'per_class': 0, 'validation': 5_000, 'test': 0,
+    },
     'model': {'name': 'resnet50', 'dtype': 'float32'},
     'epochs': 1000.0, 'batch_size': 1024,
     'optimizer': {
@@ -144,8 +145,8 @@ def get_config(variant=''):
 
 def _cpu(c):
   c.seeds = (0, 1)
-  c.shrink, c.warmup = 2, 1.0
-  c.train.data.update({'per_class': 1000, 'validation': 0, 'test': 5_000})
+  c.warmup = 1.0
+  c.train.data.update({'shrink': 2, 'per_class': 1000, 'validation': 0, 'test': 5_000})
   c.train.model.name = 'resnet8'
   c.train.epochs, c.train.batch_size, c.train.log = 12.0, 256, 39
   c.train.optimizer = ConfigDict({

@@ -51,10 +51,11 @@ def write_rotnet_report(c, context, t, blocks):
     'RotNet', context.directory,
     f'{len(t.train):,} training images of {data.name or data.folder}, '
     f'{" x ".join(map(str, t.train.images.shape[1:3]))} pixels'
-    f'{f" (made {c.shrink} times smaller)" if c.shrink > 1 else ""}, {c.train.epochs:g} epochs; '
-    f'labels of {amount_name(c.labelled)}, {len(t.validation):,} more to choose on, '
-    f'{len(t.test):,} to test; seeds {list(c.seeds)}. Encoders without angles keep their random '
-    'weights, with the batch statistics of training images. Accuracies are of the test images, '
+    f'{f" (made {data.shrink} times smaller)" if data.shrink > 1 else ""}, '
+    f'{c.train.epochs:g} epochs; labels of {amount_name(c.labelled)}, '
+    f'{len(t.validation):,} more to choose on, {len(t.test):,} to test; seeds {list(c.seeds)}. '
+    'Encoders without angles keep their random weights, with the batch statistics of training '
+    'images. Accuracies are of the test images, '
     'means over seeds ± one standard deviation; one of 50 % has a binomial standard error of '
     f'{50 / len(t.test) ** 0.5:.2g} points, and smaller differences than two of them say nothing.',
   )

@@ -61,15 +61,16 @@ def write_views_report(
   """
   runs = {arm: [_outcome(context, f'{arm}-{seed}') for seed in c.seeds] for arm in c.arms}
   cells = _cells(c, context, grid)
-  few = _few_labels(c, context)
+  few, data = _few_labels(c, context), c.train.data
   rows = _rows(c, runs) + _grid_rows(cells) + _few_rows(few)
   report = Report(
     'Representations without labels', context.directory,
-    f'{c.train.model.name} on {c.train.data.name}: {size} images'
-    f'{f", made {c.shrink} times smaller" if c.shrink > 1 else ""}, {c.train.epochs:g} epochs, '
-    f'batch {c.train.batch_size}, {c.train.optimizer.name}; seeds {list(c.seeds)}. Values are '
-    'means over seeds ± one standard deviation. h: what the network has before its classifier; z: '
-    'behind the projection head. Nothing but a probe sees a label, except where that is said.',
+    f'{c.train.model.name} on {data.name}: {size} images'
+    f'{f", made {data.shrink} times smaller" if data.shrink > 1 else ""}, '
+    f'{c.train.epochs:g} epochs, batch {c.train.batch_size}, {c.train.optimizer.name}; '
+    f'seeds {list(c.seeds)}. Values are means over seeds ± one standard deviation. h: what the '
+    'network has before its classifier; z: behind the projection head. Nothing but a '
+    'probe sees a label, except where that is said.',
   )
   report.rows(rows)
   cell = {(r['setting'], r['metric']): spread(r['value'], r['std'], r['n']) for r in rows}

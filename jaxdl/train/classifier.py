@@ -85,9 +85,17 @@ def task(config: Mapping) -> Task:
   return _task(json.dumps(config['data']), json.dumps(config['model']))
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=64)
 def _task(data, model) -> Task:
-  d, m = json.loads(data), json.loads(model)
+  (dataset, *splits, mean, std), m = _splits(data), json.loads(model)
+  dtype = m.pop('dtype', 'float32')
+  module = models.create(m.pop('name'), dataset.num_classes, dtype=jnp.dtype(dtype), **m)
+  return Task(dataset, *splits, module, bind(module, mean=mean, std=std))
+
+
+@functools.lru_cache(maxsize=4)
+def _splits(data):
+  d = json.loads(data)
   dataset = _load(
     d.get('name'), d.get('folder') or None, d.get('size') or None, d.get('shrink') or 1
   )
@@ -97,10 +105,7 @@ def _task(data, model) -> Task:
     train = per_class(train, d['per_class'], seed)
   test = first(dataset.test, d['test']) if d.get('test') else dataset.test
   _check_dataset(dataset, train, test)
-  dtype = m.pop('dtype', 'float32')
-  module = models.create(m.pop('name'), dataset.num_classes, dtype=jnp.dtype(dtype), **m)
-  mean, std = dataset.mean_std()
-  return Task(dataset, train, validation, test, module, bind(module, mean=mean, std=std))
+  return dataset, train, validation, test, *dataset.mean_std()
 
 
 def _check_dataset(dataset, train, test):
