@@ -4,6 +4,7 @@ import functools
 import importlib.util
 import json
 import os
+import pathlib
 import signal
 import subprocess
 import sys
@@ -438,3 +439,42 @@ def test_torch_contenders_do_their_work():
 def test_worker_failed_is_not_swallowed_outside_a_comparison(family):
   with Worker(Contender('a', 'test/nonsense')) as w, pytest.raises(WorkerFailed, match='^a: '):
     w.ask({'work': 'test/nonsense', 'options': {}})
+
+
+def load(path):
+  spec = importlib.util.spec_from_file_location(f'benchmarks_{path.parent.name}', path)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module
+
+
+EXPERIMENTS = pathlib.Path(__file__).parent.parent / 'experiments'
+
+
+@pytest.mark.parametrize('variant', ['', 'cpu', 'attacks', 'smoke'])
+def test_every_comparison_names_contenders_that_there_are(variant):
+  study = load(EXPERIMENTS / 'benchmarks.py')
+  config = load(EXPERIMENTS / 'configs' / 'benchmarks.py').get_config(variant)
+  for name, k in config.comparisons.items():
+    table = {'input': study.INPUTS, 'seeds': study.SEEDS}.get(k.work, study.CONTENDERS)
+    named = {k.reference, *k.contenders, *k.equal, *(n for a, b, *_ in k.targets for n in (a, b))}
+    assert named == set(k.contenders) <= set(table), name
+  stages = {stage.name: stage for stage in study.stages(config)}
+  needing = {name for name, stage in stages.items() if 'victims' in stage.needs} - {'report'}
+  assert needing == {n for n, k in config.comparisons.items() if 'victim' in k.options}
+  assert all(stages[name].config['options']['victim'] == 'own' for name in needing)
+
+
+def test_a_victim_that_is_given_is_met_by_autoattack(tmp_path):
+  study = load(EXPERIMENTS / 'benchmarks.py')
+  config = load(EXPERIMENTS / 'configs' / 'benchmarks.py').get_config('attacks')
+  config.victim = str(tmp_path)
+  with pytest.raises(ValueError, match='is not the folder of a trained classifier'):
+    study.stages(config)
+  (tmp_path / 'checkpoints').mkdir()
+  (tmp_path / 'DONE').write_text('{}')
+  (tmp_path / 'stage.json').write_text('{"fingerprint": "abc", "config": {"train": {"a": 1}}}')
+  stages = {stage.name: stage.config for stage in study.stages(config)}
+  assert stages['autoattack']['options']['victim'] == 'given'
+  assert stages['pgd10']['options']['victim'] == 'own'
+  assert stages['victims']['victims']['given'] == [{'a': 1}, 'abc']
