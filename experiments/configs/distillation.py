@@ -234,5 +234,6 @@ def _smoke(c):
   p.networks.small = {'name': 'mlp', 'hidden': (24,), 'dtype': 'float32'}
   p.networks.big = {'name': 'mlp', 'hidden': (48,), 'dtype': 'float32'}
   p.hint = 'hidden1'
-  p.arms = ('small', 'big', 'kd_T4', 'fitnet', 'kd_ensemble', 'kd_ranking')
+  p.arms = ('small', 'big', 'kd_T4', 'fitnet', 'kd_ensemble')
   p.members, p.required, p.resamples, p.arm.fitnet.hint = (0, 1), (0.9,), 20, 1.0
+  p.arm.kd_ensemble.ranking = 1.0
