@@ -35,7 +35,7 @@ from jaxdl.viz.report import Report, paper_table
 def stages(c):
   options = check_options(c)
   first, chunk = c.models[0], c.chunk
-  sources = [(kind, model) for model in c.models for kind in sets.MAKERS]
+  sources = [(kind, model) for model in c.models for kind in makers(options)]
   sources += [('independent', first)]
   cells = [
     (f'{kind}-{model}', source_config(c, kind, model), c.source_seed + (kind == 'independent'))
@@ -116,6 +116,12 @@ def check_options(c):
   survey.check_attack(c.attack)
   check_number('chunk', c.chunk, 1, whole=True)
   return options
+
+
+def makers(options):
+  """The standard network, with which all are compared, and the robust one where a set needs it."""
+  needed = {'standard', *(o.get('source') for o in options.values())}
+  return [kind for kind in sets.MAKERS if kind in needed]
 
 
 def learner(name, builder, student, seed):
@@ -230,9 +236,10 @@ def write_report(c, sources, builds, learnt, context):
   tell.network_table(report, settings, metrics, rows, c.attack.steps)
   if compared := [r for r in rows if r['paper'] is not None]:
     report.table(*paper_table(compared), 'Another network and scale: compare the order.')
+  compared_with = [kind for kind in sets.MAKERS if kind in settings]
   for group, names in groups(c).items():
     report.figure(
-      tell.accuracy_lines(settings, [*sets.MAKERS, *names], c.attack.eps), f'robustness-{group}',
+      tell.accuracy_lines(settings, [*compared_with, *names], c.attack.eps), f'robustness-{group}',
       f'The {group} sets: accuracy on the original test images against the L2 radius.',
     )
   report.section('Claims')

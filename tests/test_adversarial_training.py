@@ -52,7 +52,7 @@ def networks():
   return t, *(t.model.init(jax.random.key(seed), x) for seed in (0, 1))
 
 
-@pytest.mark.parametrize('variant', ['', 'resnet20', 'cpu', 'small', 'smoke'])
+@pytest.mark.parametrize('variant', ['', 'resnet20', 'cpu', 'small', 'overfit', 'smoke'])
 def test_every_arm_of_every_variant_is_a_training_that_can_run(variant):
   c = CONFIG.get_config(variant)
   names = [s.name for s in STUDY.stages(c)]

@@ -18,7 +18,9 @@ Variants
   cpu       real CIFAR-10 on 2 cores in under an hour: ResNet-8, 10,000 images, 6 epochs, three
             ascent steps. Small: read the orderings, not the accuracies.
   small     what each part does, on images of 16 x 16 pixels: AWP, SAM and averaging each alone, two
-            seeds; and where one step overfits catastrophically.
+            seeds.
+  overfit   where one step overfits catastrophically: MNIST of 14 x 14 pixels, eps 0.3, a start at
+            the image itself, or steps of 2 eps.
   smoke     a minute, embedded digits.
 """
 
@@ -69,11 +71,10 @@ def get_config(variant=''):
     'pgd_awp': arm(pgd(7, 2 / 255), epochs=40 / 30, perturbation=awp),
     'pgd_ema': arm(pgd(7, 2 / 255), epochs=40 / 30, ema=0.999),
     'pgd_sam': arm(pgd(7, 2 / 255), epochs=40 / 30, perturbation={'name': 'sam', 'rho': 0.05}),
-    'fgsm_16': arm({**pgd(1, 2 * EPS, random_start=False), 'eps': 2 * EPS}),
-    'pgd_16': arm({**pgd(7, 4 / 255), 'eps': 2 * EPS}),
+    'fgsm_rs_far': arm({'name': 'fgsm_rs', 'eps': EPS, 'alpha': 2 * EPS}),  # too long a step
   })
   c.surrogate = 'pgd'  # the arm whose adversarial images the others are shown too
-  c.fragile = ('fgsm',)  # arms that overfit catastrophically (Wong et al., section 5.4)
+  c.fragile = ('fgsm',)  # arms of which Wong et al., section 5.4, expect catastrophic overfitting
   c.arms = ('standard', 'fgsm', 'fgsm_rs', 'free', 'pgd', 'trades', 'pgd_awp_ema')
   c.train = ConfigDict({
     'data': {'name': 'cifar10', 'folder': '', 'per_class': 0, 'validation': 0, 'test': 0},
@@ -112,9 +113,8 @@ def get_config(variant=''):
       'images': 1_000, 'autoattack': 160, 'autoattack_batch': 80, 'queries': 1_000,
     })
   elif variant == 'small':
-    c.seeds, c.fragile = (0, 1), ('fgsm_16',)
-    c.arms = ('standard', 'fgsm_rs', 'pgd', 'trades', 'pgd_awp', 'pgd_ema', 'pgd_sam', 'fgsm_16',
-              'pgd_16')
+    c.seeds, c.fragile = (0, 1), ()
+    c.arms = ('standard', 'fgsm_rs', 'pgd', 'trades', 'pgd_ema', 'pgd_awp', 'pgd_sam')
     c.train.data.update({'shrink': 2, 'per_class': 500, 'test': 2_000})
     c.train.model.name = 'resnet8'
     c.train.epochs, c.train.batch_size, c.train.optimizer.lr = 10.0, 64, 0.1
@@ -125,6 +125,21 @@ def get_config(variant=''):
     c.arm.pgd_awp_ema.ema = c.arm.pgd_ema.ema = 0.98
     c.evaluation.update({
       'images': 1_000, 'autoattack': 160, 'autoattack_batch': 80, 'queries': 1_000,
+    })
+  elif variant == 'overfit':
+    c.seeds, c.eps, c.fragile = (0, 1), 0.3, ('fgsm', 'fgsm_rs_far')
+    c.arms = ('fgsm', 'fgsm_rs', 'fgsm_rs_far', 'pgd')
+    c.train.data.update({'name': 'mnist', 'shrink': 2, 'per_class': 200, 'test': 2_000})
+    c.train.model.name, c.train.augment = 'resnet8', None
+    c.train.epochs, c.train.batch_size, c.train.optimizer.lr = 10.0, 50, 0.05
+    c.train.log, c.train.evaluate, c.train.checkpoint = 40, 20, 200
+    c.probe = 200
+    brief(c, c.eps)
+    for name, alpha in (('fgsm', 1.0), ('fgsm_rs', 1.25), ('fgsm_rs_far', 2.0)):
+      c.arm[name].adversary.alpha = alpha * c.eps
+    c.evaluation.update({
+      'images': 500, 'alpha': 0.1 * c.eps, 'autoattack': 80, 'autoattack_batch': 80,
+      'queries': 500, 'epsilons': (0.0, 0.1, 0.2, 0.3, 0.4, 0.6),
     })
   elif variant == 'smoke':
     c.seeds = (0,)
@@ -146,6 +161,6 @@ def get_config(variant=''):
     })
   elif variant:
     raise ValueError(
-      f"Unknown variant {variant!r}: choose '', 'resnet20', 'cpu', 'small' or 'smoke'."
+      f"Unknown variant {variant!r}: choose '', 'resnet20', 'cpu', 'small', 'overfit' or 'smoke'."
     )
   return c

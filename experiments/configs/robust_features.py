@@ -135,6 +135,15 @@ def get_config(variant=''):
     c.seeds, c.models = (0, 1), ('resnet8',)
     half_size(c)
     c.attack.update({'eps': (0.125, 0.25), 'test': 1_000, 'own': 100, 'long': 200})
+  elif variant == 'depth_cpu':
+    c.models, c.seeds = ('resnet14', 'resnet20', 'resnet32'), (0,)
+    c.cross = c.sets = ('rand',)
+    half_size(c)
+    c.train.data.update({'shrink': 4, 'per_class': 500})
+    c.train.augment.pad = 1
+    c.train.epochs, c.train.evaluate, c.train.checkpoint = 12.0, 1_000, 1_000
+    c.set.rand.update({'eps': 0.25, 'alpha': 0.05, 'steps': 12, 'epochs': 8.0})
+    c.attack.update({'eps': (0.0625, 0.125), 'test': 500, 'own': 100, 'long': 0, 'linf': 0.0})
   elif variant == 'smoke':
     c.seeds, c.models = (0,), ('mlp',)
     c.model = ConfigDict({'mlp': {'name': 'mlp', 'hidden': (64, 64), 'dtype': 'float32'}})

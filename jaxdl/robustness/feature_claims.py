@@ -25,7 +25,7 @@ def claims(
   clean = lambda s: have(s, lambda run: run['accuracy'])
   under = lambda s, i: have(s, lambda run: run['l2'][i])
   chance = 100 / classes
-  for i, eps in enumerate(radii[:2]):
+  for i, eps in enumerate(radii[:2] if 'robust' in settings else ()):
     ours, theirs = under('robust', i), under('standard', i)
     yield (f'Adversarial training beats standard training under attack at L2 {eps:g}: '
            f'{said(ours > theirs + error(ours, theirs, attacked))} ({ours:.1f} %, {theirs:.1f} %).')
