@@ -188,7 +188,7 @@ def findings(**change):
     made={cell: {'targets': [UNTARGETED, *range(10)], 'strongest': 1} for cell in cells},
     rates={cell: {v: of(*cell, v) for v in c.victims} for cell in cells},
     controls={size: {v: kinds for v in c.victims} for size in (2, 4)},
-    placements={goal: [[here, 0.2, 0.2], [0.2] * 3, [0.2] * 3] for goal in measure.GOALS},
+    placements={goal: [[here, 0.2], [0.2, 0.2]] for goal in measure.GOALS},
     positions={'4': maps}, samples=[],
     filling=dict.fromkeys(c.arms, [0, *range(10)]), patches={},
     pictures={('disguised', 4): None}, sampled=None, logs={},
@@ -225,5 +225,5 @@ def test_rows_name_every_victim_and_the_numbers_of_others():
   assert rows['mlp 4x4 on wide', 'untargeted success (%)']['value'] == pytest.approx(45)
   assert rows['mlp 4x4 on mlp', 'highest targeted success (%)']['value'] == pytest.approx(72)
   assert rows['real 2x2 on hard', 'targeted success (%)']['value'] == pytest.approx(5)
-  assert rows['4x4 trained at fixed, pasted at shift', 'targeted success (%)']['value'] == 20
+  assert rows['4x4 trained at fixed, pasted at affine', 'targeted success (%)']['value'] == 20
   assert not any(r['paper'] for r in rows.values())

@@ -122,7 +122,7 @@ def get_config(variant=''):
     c.evaluation.place = 'fixed'  # an MLP does not see the same thing at two places
     c.places.fixed.brightness = 0.2
     c.positions.update({'arm': 'mlp', 'sizes': (4,), 'images': 30})
-    c.placements.size, c.placements.test, c.placements.arms = 4, 50, ('fixed', 'shift', 'affine')
+    c.placements.size, c.placements.test, c.placements.arms = 4, 50, ('fixed', 'affine')
     mlp = lambda width: {'model': {'name': 'mlp', 'hidden': (width,), 'dtype': 'float32'}}
     victims = {'mlp': mlp(64), 'wide': mlp(128)}
     arms = {
