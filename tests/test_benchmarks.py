@@ -399,6 +399,22 @@ def test_attacks_of_torch_meet_the_same_victim(tmp_path):
     torch_attacks._suite_of_torchattacks(None, 0.1, 100, (), None)
 
 
+@pytest.mark.parametrize('library', ['autoattack', 'torchattacks'])
+def test_suites_of_torch_meet_the_same_victim(tmp_path, library):
+  """All of whose labels are wrong, so that there is nothing left to attack."""
+  pytest.importorskip('torch')
+  pytest.importorskip(library)
+  from jaxdl.benchmark import torch_attacks
+
+  path, v = str(tmp_path / 'v.npz'), a_victim()
+  predicted = predict(network('resnet8')[0], v.params, v.state, IMAGES).argmax(-1)
+  victim.save(path, v._replace(labels=((predicted + 1) % 7).astype(np.int32)))
+  suite = torch_attacks.robustness(path, 6, library=library)
+  suite.run(1)
+  assert suite.facts['clean'] == suite.facts['robust'] == 0
+  assert suite.facts['survives'] == [False] * 6 and json.dumps(suite.facts)
+
+
 ATTACKED = {
   'ours': {'seconds': [2.0], 'facts': {'clean': 0.5, 'robust': 0.25, 'survives': [0, 1, 0, 0]}},
   'theirs': {'seconds': [4.0], 'facts': {'clean': 0.5, 'robust': 0.5, 'survives': [0, 1, 1, 0]}},
