@@ -19,7 +19,7 @@ Variants
   cpu     real CIFAR-10 on 2 cores: ResNet-8 of half the width, 5,000 images, 12 epochs, 1 seed;
           33 minutes with other work (three thresholds, 13 arms). Small: read the orderings, not
           the accuracies.
-  smoke   seconds, embedded digits and a very small ResNet-8.
+  smoke   seconds, embedded digits and a small MLP.
 """
 
 from ml_collections import ConfigDict
@@ -93,7 +93,8 @@ def get_config(variant=''):
     c.train.optimizer.schedule = {'name': 'cosine', 'warmup': 0.05}
     c.train.log, c.train.evaluate, c.train.checkpoint = 75, 1875, 625
     c.sparsity.lams = {'one': (0.0012, 0.0016, 0.0022, 0.003), 'channel': (0.027,)}
-    # The rate falls from the start on: what vanishes goes early, while much of it is left.
+    # The learning rate falls from the start: what vanishes must go early, while there is enough
+    # left of it to recover.
     c.sparsity.update({
       'freeze': 0.4, 'variants': ('shuffled', 'even'), 'variant_lams': (0.0022,), 'seeds': 1,
     })
@@ -101,12 +102,12 @@ def get_config(variant=''):
     c.seeds = (0,)
     c.arms = ('w2a2',)
     c.train.data.name, c.train.data.per_class, c.train.data.test = 'digits', 20, 200
-    c.train.model = {'name': 'resnet8', 'width': 0.25, 'dtype': 'float32'}
+    c.train.model = {'name': 'mlp', 'hidden': (32, 24), 'dtype': 'float32'}
     c.train.augment = None
     c.train.epochs, c.train.batch_size, c.train.optimizer.lr = 12.0, 50, 0.05
     c.train.log, c.train.evaluate, c.train.checkpoint = 12, 24, 24
-    c.sparsity.lams = {'one': (0.006,)}
-    c.sparsity.update({'variants': ('shuffled',), 'variant_lams': (0.006,), 'weights': 2})
+    c.sparsity.lams = {'one': (0.012,)}
+    c.sparsity.update({'variants': ('shuffled',), 'variant_lams': (0.012,), 'weights': 2})
     c.survey.update({'images': 50, 'fit_bits': (2,), 'shown': ('w2a2',)})
   elif variant:
     raise ValueError(f"Unknown variant {variant!r}: choose '', 'vgg', 'cpu' or 'smoke'.")

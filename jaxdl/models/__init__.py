@@ -59,8 +59,9 @@ def create(
     name: a key of `MODELS`.
     num_classes: K, the width of the logits.
     exits: a classifier after each section, see `EarlyExits`.
-    quantization: arguments of `jaxdl.layers.lq.quantized_conv`: all convolutions but the first
-      compute with quantised weights and inputs. None for float.
+    quantization: arguments of `jaxdl.layers.lq.quantized_conv`: all convolutions but the first (of
+      an MLP, all hidden layers but the first) compute with quantised weights and inputs. None for
+      float.
     **kwargs: fields of the network (dtype, norm_axis, shortcut, stem, width, dropout, ...).
 
   Raises:
@@ -77,7 +78,11 @@ def create(
       check_number(f'Each of the option {option!r} of the model {name!r}', width, 1, whole=True)
   if quantization:
     check_mapping(f'The option quantization of the model {name!r}', quantization)
-    kwargs['conv'] = behind_first(lq.quantized_conv(**quantization))
+    if MODELS[name] is MLP:
+      _check_layers(name, kwargs.get('hidden', MLP.hidden))
+      kwargs['dense'] = lq.quantized_dense(**quantization)
+    else:
+      kwargs['conv'] = behind_first(lq.quantized_conv(**quantization))
   factory = MODELS[name]
   given = kwargs.keys() & getattr(factory, 'keywords', {}).keys()  # by the name already
   try:
@@ -88,12 +93,13 @@ def create(
     if 'unexpected keyword argument' not in str(error) and 'multiple values' not in str(error):
       raise
     option = str(error).rpartition(' ')[2]
-    if quantization and option == "'conv'":
-      raise ValueError(
-        f'The model {name!r} has no convolutions to quantise; leave out its quantization, or '
-        'choose a network that has some.'
-      ) from error
     raise ValueError(
       f'The model {name!r} has no option {option}; remove it, or choose another model.'
     ) from error
   return EarlyExits(network) if exits else network
+
+
+def _check_layers(name, hidden):
+  if len(hidden) < 2:
+    raise ValueError(f'The first hidden layer of the model {name!r} stays in float, and it has no '
+                     'other to quantise: give it at least two, or leave out its quantization.')

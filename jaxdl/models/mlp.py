@@ -1,6 +1,6 @@
 """Multi-layer perceptron."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -23,6 +23,7 @@ class MLP(nn.Module):
     dropout: rate after each hidden layer; needs a 'dropout' key in training when above 0.
     input_dropout: rate on the input.
     fake_relu: the last ReLU passes every gradient, for matching 'pooled' (see `fake_relu`).
+    dense: makes each hidden layer but the first: (features, *, dtype, kernel_init, name) -> module.
     dtype: compute dtype; parameters, 'pooled' and logits are float32.
     norm_axis: unused, there is no BN; taken so that every network has the same fields.
   """
@@ -32,6 +33,7 @@ class MLP(nn.Module):
   dropout: float = 0.0
   input_dropout: float = 0.0
   fake_relu: bool = False
+  dense: Callable[..., nn.Module] = nn.Dense
   dtype: Any = jnp.float32
   norm_axis: str | None = parallel.AXIS
 
@@ -41,8 +43,8 @@ class MLP(nn.Module):
     x = x.reshape(x.shape[0], -1)
     x = nn.Dropout(self.input_dropout, deterministic=not train)(x)
     for i, width in enumerate(self.hidden, 1):
-      init = nn.initializers.he_normal()
-      x = nn.Dense(width, dtype=self.dtype, kernel_init=init, name=f'hidden{i}')(x)
+      init, layer = nn.initializers.he_normal(), nn.Dense if i == 1 else self.dense
+      x = layer(width, dtype=self.dtype, kernel_init=init, name=f'hidden{i}')(x)
       x = fake_relu(x) if self.fake_relu and i == len(self.hidden) else nn.relu(x)
       features[f'hidden{i}'] = x
       x = nn.Dropout(self.dropout, deterministic=not train)(x)

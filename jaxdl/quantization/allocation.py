@@ -40,8 +40,7 @@ def with_bits(
     model_state: of a network whose layers have `sparsity`.
     layers: its layers.
     bits: name -> int [C], at most the bits of the basis.
-    step: that the schedule of the threshold starts at. From its `freeze` on the bits stay; the
-      network runs the same program as one whose bits vanish.
+    step: that the schedule of the threshold starts at; from its `freeze` on the bits stay.
   """
   state = flatten_dict(model_state['lq'], sep='/')
   for name, each in bits.items():

@@ -110,7 +110,20 @@ def claims(found: Mapping[tuple[str, str], Paired], runs: Runs) -> Iterator[str]
   if packed:
     yield (f'Packed weights reproduce the logits: {said(max(packed) == 0)} (largest difference '
            f'{max(packed):g} over {len(packed)} networks).')
+  yield from errors(runs)
   yield from linear(runs)
+
+
+def errors(runs: Runs) -> Iterator[str]:
+  """Whether unequal levels do what they are fitted for: leave less error in the weights."""
+  for one, other in (('w2', 'uniform_w2'), ('w3', 'uniform_w3'), ('w2a2', 'uniform_w2a2')):
+    if one in runs and other in runs:
+      a, b = (
+        np.mean([entry['error'] for run in runs[arm] for entry in run['layers'].values()])
+        for arm in (one, other)
+      )
+      yield ('Learned levels leave less squared error in the trained weights than equal steps: '
+             f'{said(a < b)} ({one} {a:.4f} of their square, {other} {b:.4f}).')
 
 
 def linear(runs: Runs) -> Iterator[str]:

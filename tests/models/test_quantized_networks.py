@@ -29,9 +29,17 @@ def test_all_convolutions_but_the_first_and_no_head(name, first):
   assert first in kernels and reached == kernels - {first}
 
 
+def test_hidden_layers_but_the_first_and_no_head():
+  plain, quantised = (create('mlp', 10, hidden=(6, 5, 4), quantization=q) for q in (None, LQ))
+  assert jax.tree.structure(shapes(plain)['params']) == jax.tree.structure(
+    shapes(quantised)['params']
+  )
+  assert set(shapes(quantised)['lq']) == {'hidden2', 'hidden3'}
+
+
 def test_what_cannot_be_quantised_is_refused():
-  with pytest.raises(ValueError, match="'mlp' has no convolutions to quantise; leave out"):
-    create('mlp', 10, quantization=LQ)
+  with pytest.raises(ValueError, match="model 'mlp' stays in float.*at least two"):
+    create('mlp', 10, hidden=(8,), quantization=LQ)
   with pytest.raises(ValueError, match='must be a mapping'):
     create('resnet8', 10, quantization='lq')
   with pytest.raises(ValueError, match='at least 1 and at most 8, got 9'):

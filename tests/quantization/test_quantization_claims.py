@@ -55,6 +55,12 @@ def test_packed_weights_and_the_linear_quantizer():
   assert 'is 2.00 in the median, 1.20 to 2.80' in linear and 'leave 10.0 % less' in linear
 
 
+def test_error_of_learned_levels_beside_equal_steps():
+  of = lambda *errors: [{'layers': {str(i): {'error': e} for i, e in enumerate(errors)}}]
+  (worse,) = claims.errors({'w3': of(0.1, 0.3), 'uniform_w3': of(0.1, 0.2), 'w2': of(0.1)})
+  assert '**not seen** (w3 0.2000 of their square, uniform_w3 0.1500)' in worse
+
+
 def test_mixed_precision_beside_the_line_between_fixed_bits():
   runs = {'w1': [result(0.5, 1.0), result(0.9, 1.0)], 'w2': [result(0.6, 2.0), result(0.9, 2.0)]}
   mixed = {('one', 0.1): [result(0.56, 1.5)], ('one', 0.2): [result(0.52, 1.25)],
