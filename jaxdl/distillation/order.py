@@ -254,11 +254,13 @@ def claims(found: Mapping, p):
     several = found['against'].get(f'{one} - {other}')
     if several:
       sign = -1 if name == 'AURC' else 1  # a lower AURC is better
-      ends = [sorted(sign * x for x in run[name][1:]) for run in several]
-      better, worse = sum(low > 0 for low, _ in ends), sum(high < 0 for _, high in ends)
       mean = 100 * np.mean([run[name][0] for run in several])
+      ends = [sorted(sign * x for x in run[name][1:]) for run in several]
+      above = sum(sign * run[name][0] > 0 for run in several)
+      better, worse = sum(low > 0 for low, _ in ends), sum(high < 0 for _, high in ends)
       yield (f'{claim}: {said(better >= 3)} ({name} of {one} less that of {other} {mean:+.2f} '
-             f'points; of {len(several)} seeds clearly better in {better}, worse in {worse}).')
+             f'points; of {len(several)} seeds better in {above}, clearly in {better}, clearly '
+             f'worse in {worse}).')
   measures = found['measures']
   if all('AUROC' in run for several in measures.values() for run in several):
     slope, intercept = matched(measures, p)
@@ -269,6 +271,14 @@ def claims(found: Mapping, p):
         yield (f'h5, more than accuracy: {arm} lies above the line of those that learn from labels '
                f'alone: {said(sum(x > 0 for x in over) >= 3 and min(over) > 0)} '
                f'({spread(*aggregate(over))} points of AUROC).')
+  mean = lambda arm, metric: float(np.mean(_values(measures[arm], metric)))
+  for arm in ('kd_T4', 'small_smooth'):
+    if arm in measures and 'small' in measures:
+      (a, b), (c, d) = ([mean(x, k) for x in (arm, 'small')] for k in ('ECE', 'ECE + T'))
+      e, f = (mean(x, 'NLL + T') for x in (arm, 'small'))
+      yield (f'{arm} is better calibrated than small: {said(a < b)} (ECE {a:.2f} against {b:.2f} '
+             f'%), after a temperature too: {said(c < d)} ({c:.2f}, {d:.2f} %); its likelihood is '
+             f'then better: {said(e < f)} (NLL {e:.3f}, {f:.3f} nats).')
   kept = found['inherited']
   if 'kd_T4' in kept and 'small' in kept:
     a, b = (np.mean([run['confidence'] for run in kept[arm]]) for arm in ('kd_T4', 'small'))

@@ -119,13 +119,25 @@ def test_an_effect_is_claimed_where_three_seeds_are_clear(clear, seeds, seen):
   }
   lines = list(order.claims(found, part(ARMS)))
   assert len(lines) == 2  # of the order, and of the area, where lower is better
+  said = f'of {seeds} seeds better in {seeds}, clearly in {clear}, clearly worse in 0'
   for line in lines:
-    assert ('**seen**' in line) == seen and f'clearly better in {clear}, worse in 0' in line
+    assert ('**seen**' in line) == seen and said in line
+
+
+def test_calibration_is_compared_before_and_after_a_temperature():
+  numbers = lambda ece, after, nll: [
+    {'accuracy': 0.5, 'ECE': ece, 'ECE + T': after, 'NLL + T': nll}] * 3
+  measures = {'small': numbers(0.2, 0.02, 1.5), 'kd_T4': numbers(0.1, 0.03, 1.4)}
+  (line,) = order.claims({'measures': measures, 'against': {}, 'inherited': {}}, part(ARMS))
+  assert line == (
+    'kd_T4 is better calibrated than small: **seen** (ECE 10.00 against 20.00 %), after a '
+    'temperature too: **not seen** (3.00, 2.00 %); its likelihood is then better: **seen** (NLL '
+    '1.400, 1.500 nats).')
 
 
 def test_more_than_accuracy_is_above_the_line_in_every_seed():
   plain = [{'accuracy': a, 'AUROC': 0.5 + 0.4 * a} for a in (0.3, 0.5, 0.6)]
-  measures = {'small': plain, 'kd_T4': [{'accuracy': 0.6, 'AUROC': 0.75}] * 3}
+  measures = {'big': plain, 'kd_T4': [{'accuracy': 0.6, 'AUROC': 0.75}] * 3}
   p, rest = part(ARMS), {'against': {}, 'inherited': {}}
   (line,) = order.claims({'measures': measures, **rest}, p)
   assert '**seen**' in line and '1.000000 ± 0.000000 (n = 3) points' in line
