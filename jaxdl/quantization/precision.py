@@ -27,8 +27,9 @@ class MixedPrecision:
   def __init__(self, runs: Runs, mixed: Mapping, options):
     """Args: runs, arm -> results of its seeds; mixed, (kind, lam) -> the same, a kind being the
     threshold's scale or a variant of it; options of the sweep."""
+    seeds = max((len(each) for each in mixed.values()), default=None)  # the same of both
     self.options = options
-    self.fixed = {arm: runs[arm] for arm in FIXED if arm in runs}
+    self.fixed = {arm: runs[arm][:seeds] for arm in FIXED if arm in runs}
     self.mixed = mixed
 
   def claims(self) -> Iterator[str]:
@@ -48,7 +49,7 @@ class MixedPrecision:
         yield from self._against_blind(kind, lam, seeds)
 
   def _against_fixed(self, kind, lam, seeds):
-    b, levels = bits(seeds), {arm: each[: len(seeds)] for arm, each in self.fixed.items()}
+    b, levels = bits(seeds), self.fixed
     points = sorted((bits(each), accuracy(each)) for each in levels.values())
     if len(points) < 2 or not points[0][0] <= b <= points[-1][0]:
       return
@@ -104,8 +105,9 @@ def precision_sections(report: Report, curve: MixedPrecision) -> None:
       'average bits of a weight (quantised layers)', 'test accuracy (%)',
     ),
     'precision',
-    'Accuracy against average precision. `shuffled` and `even` train anew with as many bits as the '
-    'soft threshold left, at random among the channels of a layer, or spread evenly over layers.',
+    'Accuracy against average precision, all over the same seeds. `shuffled` and `even` train anew '
+    'with as many bits as the soft threshold left, at random among the channels of a layer, or '
+    'spread evenly over layers.',
   )
   for scale in SCALES:
     swept = {f'lam {lam:g}': seeds[0] for (kind, lam), seeds in curve.mixed.items()
