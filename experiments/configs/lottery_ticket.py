@@ -155,7 +155,7 @@ def get_config(variant=''):
 
 
 def _lenet(c):
-  c.reinits = 1
+  c.seeds, c.reinits = (0, 1), 1
   c.train.data.update({'name': 'mnist', 'validation': 5_000})
   c.train.model = {'name': 'mlp', 'hidden': (300, 100), 'dtype': 'float32'}
   c.train.augment = None
@@ -170,12 +170,12 @@ def _lenet(c):
   })
   c.trunks = ('layer', 'global')
   c.criteria.update({
-    'trunk': 'layer', 'at': (3, 6, 10), 'seeds': 2, 'per_class': 100,
+    'trunk': 'layer', 'at': (3, 6, 10), 'seeds': 1, 'per_class': 100,
     'names': ('large_final', 'small_final', 'large_init', 'large_init_large_final',
               'magnitude_increase', 'movement', 'large_final_same_sign', 'large_final_diff_sign',
               'random', 'snip', 'grasp', 'synflow', 'taylor'),
   })
-  c.actions.update({'trunk': 'layer', 'at': (10,)})
+  c.actions.update({'trunk': 'layer', 'at': (10,), 'seeds': 2})
   c.connectivity.update({'points': (('layer', 0), ('layer', 10)), 'images': 10_000})
   c.curves = (0, 3, 6, 10)
 

@@ -5,6 +5,7 @@ from jaxdl.sparsity.arms import AT_INIT
 from jaxdl.sparsity.found import mean_of
 
 MATCHING = 0.2  # points below the dense network that still match it (Frankle et al. 2020)
+ZEROS = 'Zeros for the frozen weights that training had shrunk are better than'
 # The better, the worse arm of a ticket, and what it shows (Zhou et al. 2019). Read them only where
 # the numbers differ by more than the spread over seeds.
 PAIRS = (
@@ -13,10 +14,9 @@ PAIRS = (
   ('constant', 'constant_random_sign', 'Constants with the old signs beat those with random ones'),
   ('constant', 'reinit', 'Constants with the old signs beat fresh weights'),
   ('ticket', 'frozen', 'Pruned weights at zero beat pruned weights frozen where they started'),
-  ('frozen_zero_if_shrunk', 'frozen', 'Zeros where training shrank a frozen weight are better than '
-                                      'none'),
-  ('frozen_zero_if_shrunk', 'frozen_zero_random', 'They are better than as many zeros elsewhere'),
-  ('frozen_zero_if_shrunk', 'frozen_zero_if_grown', 'They are better than zeros where it grew'),
+  ('frozen_zero_if_shrunk', 'frozen', f'{ZEROS} none'),
+  ('frozen_zero_if_shrunk', 'frozen_zero_random', f'{ZEROS} as many elsewhere'),
+  ('frozen_zero_if_shrunk', 'frozen_zero_if_grown', f'{ZEROS} zeros where it made them grow'),
 )
 CRITERIA = (
   ('large_final', 'small_final', 'Keeping the largest final weights beats keeping the smallest'),

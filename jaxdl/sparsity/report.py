@@ -24,7 +24,7 @@ from jaxdl.viz.report import Report, aggregate, paper_table, result_row, spread
 
 # What the kept or the pruned weights of a ticket start from; a fresh draw is a baseline of its own.
 ACTIONS = tuple(a for a in (*criteria.ACTIONS, *held.ACTIONS) if a not in ('rewind', 'reinit'))
-KIND = {a: 'pruned' if a in held.ACTIONS else 'kept' for a in ACTIONS}
+KIND = {a: 'pruned' if a in held.ACTIONS else 'kept' for a in ACTIONS} | {'zero_if_shrunk': 'all'}
 
 
 def write_report(c, cells: Mapping[str, Cell], context):
