@@ -72,6 +72,7 @@ def test_a_transfer_set_smaller_than_a_batch(tmp_path):
   ('small', {'ranking': -1.0}, 'cifar.arm.small.ranking must be a number, at least 0'),
   ('small', {'smoothing': 0.1, 'penalty': 0.1}, 'has both smoothing and penalty'),
   ('fitnet', {'ensemble': True}, 'has logits and no features'),
+  ('kd_ensemble', {'teacher': 'fitnet'}, 'has the regressor of a hint besides'),
 ])
 def test_bad_arms(arm, change, match):
   def write(c):
