@@ -92,8 +92,8 @@ def check_arms(arms: Sequence[str], arm: Mapping, networks: Mapping, what: str) 
     if a.teacher and a.teacher not in arms[:i]:
       raise ValueError(f'{here} learns from {a.teacher!r}: put that before it in {what}.arms.')
     if a.teacher and arm[a.teacher].hint:
-      raise ValueError(f'{here} learns from {a.teacher!r}, whose network has the regressor of a hint '
-                       'besides: choose a teacher without one.')
+      raise ValueError(f'{here} learns from {a.teacher!r}, whose network has the regressor of a '
+                       'hint besides: choose a teacher without one.')
     if not a.teacher and (a.alpha or a.hint or a.attention):
       raise ValueError(f'{here} has no teacher: give it one, or alpha, hint and attention 0.')
     if a.ensemble and (a.hint or a.attention):
