@@ -23,7 +23,8 @@ def learning_curves(
   Args:
     runs: label -> what `read_metrics` returns, {name: (steps [n], values [n])}; or a list of
       those, one per seed, drawn as mean and band of one standard deviation (ddof 1) over the
-      steps they share.
+      steps they share. What was averaged over the steps since the last record ('train/...') is left
+      out where these are fewer than half as many as before: a last batch or two is noise.
     names: metrics to show; a run without one is left out of that panel.
     titles: panel titles, `names` by default.
     yscale: 'linear', 'log' or 'symlog'.
@@ -38,7 +39,7 @@ def learning_curves(
     drawn = False
     for label, several in runs.items():
       several = [several] if isinstance(several, Mapping) else several
-      series = [run[name] for run in several if name in run]
+      series = [_whole(name, *run[name]) for run in several if name in run]
       if not series:
         continue
       drawn = True
@@ -116,6 +117,12 @@ def lines(
 def _names(run) -> set:
   runs = [run] if isinstance(run, Mapping) else run
   return {name for one in runs for name in one}
+
+
+def _whole(name, steps, values):
+  """(steps, values) without a last average over few steps."""
+  short = len(steps) > 2 and steps[-1] - steps[-2] < 0.5 * (steps[-2] - steps[-3])
+  return (steps[:-1], values[:-1]) if short and name.startswith('train/') else (steps, values)
 
 
 def _over_seeds(series):

@@ -70,6 +70,16 @@ def test_learning_curves_average_seeds_over_shared_steps():
   assert _labels(figure) == ['sgd', 'sam']
 
 
+def test_an_average_over_the_last_few_steps_is_no_point_of_a_training_curve():
+  runs = {'a': {'train/loss': _series([10, 20, 21], [3, 2, 9]),
+                'test/loss': _series([10, 20, 21], [3, 2, 1])}}
+  train, test = learning_curves(runs, ['train/loss', 'test/loss']).axes
+  assert train.lines[0].get_xdata().tolist() == [10, 20]
+  assert test.lines[0].get_xdata().tolist() == [10, 20, 21]
+  whole = {'a': {'train/loss': _series([10, 20, 28], [3, 2, 1])}}
+  assert learning_curves(whole, ['train/loss']).axes[0].lines[0].get_xdata().tolist()[-1] == 28
+
+
 def test_a_metric_nobody_recorded_is_named_with_those_that_are():
   with pytest.raises(ValueError, match="no run recorded 'acc'; recorded: a, loss"):
     learning_curves({'r': {'loss': _series([1], [1]), 'a': _series([1], [1])}}, ['acc'])
