@@ -252,10 +252,14 @@ def write_report(c, cells, sweep, context):
     arm: [read_metrics(context.directories[f'{arm}-{s}']) for a, s in cells if a == arm]
     for arm in c.arms
   }
-  report.figure(
-    learning_curves(logs, ['train/loss', 'train/accuracy', 'test/accuracy']), 'curves',
-    'Training loss and accuracy on augmented batches, and test accuracy.',
-  )
+  for name, group in (('float inputs', True), ('quantised inputs', False)):
+    shown = {arm: log for arm, log in logs.items() if float_inputs(c.arm[arm]) == group}
+    if shown:
+      report.figure(
+        learning_curves(shown, ['train/loss', 'train/accuracy', 'test/accuracy']),
+        f'curves_{name.replace(" ", "_")}',
+        f'Layers with {name}: loss and accuracy on augmented batches, and test accuracy.',
+      )
   weights = {
     arm: classifier.load_weights(context.directories[f'{arm}-{c.seeds[0]}'])
     for arm in c.survey.shown if arm in runs
@@ -281,6 +285,10 @@ def described(quantization):
   if quantization is None:
     return 'none', '32/32'
   return quantization.name, f'{quantization.weights}/{quantization.activations}'
+
+
+def float_inputs(arm):
+  return arm.quantization is None or arm.quantization.activations == 32
 
 
 def result_rows(c, runs, mixed):

@@ -17,7 +17,7 @@ Variants
   vgg     the paper's other network, VGG-small, with the recipe of the published code, 400 epochs.
           Expected: 93.8 in float, 93.4 with 1/2, 93.5 with 2/2, 93.8 with 2/3 and 3/3.
   cpu     real CIFAR-10 at 16 x 16 pixels on 2 cores: ResNet-8, 20,000 images, 6 epochs; three
-          seeds of the orderings of bits, one of the rest; 85 minutes with about half a core of its
+          seeds of the orderings of bits, one of the rest; 90 minutes with about half a core of its
           own. Seen: 63.0 in float, 59.1 / 60.8 / 62.2 with 1 / 2 / 3 bits of weights; 2 bits of
           activations cost 5 points after so little training. Not seen: an advantage over equal
           steps.
