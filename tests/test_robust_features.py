@@ -188,7 +188,8 @@ def test_claims_say_what_was_seen_and_what_was_not():
   assert line.count('not seen') == 2
   settings['rand_by_robust'] = run(0.12, 0.1, 0.1)
   assert '**not seen**' in next(line for line in told() if 'teach less' in line)
-  settings['robust'] = [{**settings['robust'][0], 'brief': 0.5, 'long': 0.49}]
+  settings['robust'] = [{**settings['robust'][0], 'brief': 0.5, 'long': 0.49},
+                        *settings['robust']]  # the longer attack is for the first seed alone
   assert '**seen**' in told()[-1] and '50.0 and 49.0' in told()[-1]
   settings['robust'][0]['long'] = 0.4
   assert '**not seen**' in told()[-1]

@@ -60,8 +60,8 @@ def claims(
       ours = clean(name)
       yield (f'{name}, a control, teaches nothing (below {ABOVE_CHANCE:g} times chance): '
              f'{said(ours < ABOVE_CHANCE * chance)} ({ours:.1f} %).')
-  longer = {s: (have(s, lambda run: run['brief']), have(s, lambda run: run['long']))
-            for s, runs in settings.items() if 'long' in runs[0]}
+  longer = {s: (100 * run['brief'], 100 * run['long'])  # of the first seed alone
+            for s, (run, *_) in settings.items() if 'long' in run}
   if longer:
     listed = ', '.join(f'{s} {brief:.1f} and {long:.1f} %' for s, (brief, long) in longer.items())
     yield ('A much longer attack finds little more (less than 2 points, the paper\'s section D.2): '
