@@ -181,7 +181,7 @@ def best(found):
     yield f'{100 * density:.3g} % density, {len(keys)} ways: {shown}{extra}.'
   names = [f'`{trunk}` {"by " if crit else ""}{arm}' for trunk, _, arm, crit in first]
   if names:
-    most = max(dict.fromkeys(names), key=names.count)
+    most = max(reversed(names), key=names.count)  # of equally many, that at the lowest density
     trunk, level, arm, crit = first[-1]
     below = found.accuracy(trunk, 0, 'dense') - found.accuracy(*first[-1])
     yield (f'**The best way here: {most}**, first at {names.count(most)} of {len(names)} '
