@@ -194,6 +194,7 @@ def _small(c):
   m.student.epochs = 5.0
   m.longer.h30 = 3.0  # it costs next to nothing
   m.hidden, m.temperatures = (30, 300), (1.0, 2.5, 4.0, 8.0, 20.0)
+  m.alphas = (1.0,)
   m.omitted.update({'hidden': 300, 'seeds': (0,)})
   p.train.data.update({'per_class': 150, 'validation': 1_000, 'test': 5_000})
   p.shrink, p.train.augment = 2, None

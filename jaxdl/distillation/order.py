@@ -185,6 +185,9 @@ def write(report: Report, found: Mapping, runs: Mapping[str, Sequence[Run]], p) 
   _differences(report, found, p)
   _figures(report, measures, runs, p)
   report.section('Who knows its mistakes: hypotheses')
+  report.text(
+    'An effect is claimed where the interval of the bootstrap excludes 0 in at least three seeds.'
+  )
   report.text('\n'.join(f'- {line}' for line in claims(found, p)))
 
 
@@ -249,7 +252,10 @@ def matched(measures: Mapping, p) -> tuple[float, float]:
 
 def claims(found: Mapping, p):
   """The hypotheses with our numbers. An effect is claimed where the interval excludes 0 on its side
-  in at least three seeds; anything else is a miss, said as one."""
+  in at least three seeds; anything else is a miss, said as one. Fewer seeds decide nothing."""
+  seeds = max(map(len, found['measures'].values()))
+  verdict = lambda seen: said(seen) if seeds >= 3 else '**undecided**'
+
   for claim, name, one, other in HYPOTHESES:
     several = found['against'].get(f'{one} - {other}')
     if several:
@@ -258,7 +264,7 @@ def claims(found: Mapping, p):
       ends = [sorted(sign * x for x in run[name][1:]) for run in several]
       above = sum(sign * run[name][0] > 0 for run in several)
       better, worse = sum(low > 0 for low, _ in ends), sum(high < 0 for _, high in ends)
-      yield (f'{claim}: {said(better >= 3)} ({name} of {one} less that of {other} {mean:+.2f} '
+      yield (f'{claim}: {verdict(better >= 3)} ({name} of {one} less that of {other} {mean:+.2f} '
              f'points; of {len(several)} seeds better in {above}, clearly in {better}, clearly '
              f'worse in {worse}).')
   measures = found['measures']
@@ -269,7 +275,7 @@ def claims(found: Mapping, p):
               for run in measures.get(arm, ())]
       if over:
         yield (f'h5, more than accuracy: {arm} lies above the line of those that learn from labels '
-               f'alone: {said(sum(x > 0 for x in over) >= 3 and min(over) > 0)} '
+               f'alone: {verdict(min(over) > 0)} '
                f'({spread(*aggregate(over))} points of AUROC).')
   mean = lambda arm, metric: float(np.mean(_values(measures[arm], metric)))
   for arm in ('kd_T4', 'small_smooth'):
