@@ -238,4 +238,4 @@ def _smoke(c):
   p.hint = 'hidden1'
   p.arms = ('small', 'big', 'kd_T4', 'fitnet', 'kd_ensemble')
   p.members, p.required, p.resamples, p.arm.fitnet.hint = (0, 1), (0.9,), 20, 1.0
-  p.arm.kd_ensemble.ranking = 1.0
+  p.arm.kd_ensemble.ranking = 0.1
