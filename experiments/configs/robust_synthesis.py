@@ -113,7 +113,7 @@ def get_config(variant=''):
     c.train.model = {'name': 'mlp', 'hidden': (64, 64), 'dtype': 'float32'}
     c.train.augment = None
     c.train.epochs, c.train.batch_size, c.train.optimizer.lr = 8.0, 50, 0.05
-    c.train.log, c.train.evaluate, c.train.checkpoint = 20, 80, 80
+    c.train.log, c.train.evaluate, c.train.checkpoint = 16, 80, 16
     c.judge.update({'model': {'name': 'mlp', 'hidden': (48,)}, 'epochs': 8.0, 'per_class': 100})
     c.robustness = {'eps': (0.0, 0.5), 'steps': 4, 'images': 100}
     c.generation.update({'per_class': 10, 'controls': 5, 'eps': 5.0, 'alpha': 0.2, 'steps': 20})
