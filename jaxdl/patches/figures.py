@@ -58,11 +58,11 @@ def _by_size(f, goal, table, ylabel, label):
 
 
 def transfer(f: Findings, goal):
-  """Arm by victim, one panel for each size that several arms have."""
-  sizes = [s for s in f.controls if sum((arm, s) in f.rates for arm in f.c.arms) > 1]
-  table = lambda s: np.array([[f.percent(arm, s, v, goal) for v in f.c.victims]
-                              for arm in f.c.arms])
-  return heatmaps({f'{s} x {s}': table(s) for s in sizes}, f.c.arms, f.c.victims, 'victim',
+  """Arm by victim, one panel for each size that several arms have; arms with every target."""
+  arms = [arm for arm in f.c.arms if f.c.arm[arm].targets == 'all']
+  sizes = [s for s in f.controls if sum((arm, s) in f.rates for arm in arms) > 1]
+  table = lambda s: np.array([[f.percent(arm, s, v, goal) for v in f.c.victims] for arm in arms])
+  return heatmaps({f'{s} x {s}': table(s) for s in sizes}, arms, f.c.victims, 'victim',
                   'made for', 'success (%)')
 
 
